@@ -1,0 +1,139 @@
+"""Events: what an action or a monitor reports. A typed value here, one JSON line on the wire.
+
+The JSON schema of these lines is published by `dm-g1 schema`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import msgspec
+
+from dm_isaac_g1.core.forecasts import Forecast
+from dm_isaac_g1.core.runs import Checkpoint, JobInfo, MetricPoint
+from dm_isaac_g1.core.samples import HostSample
+
+Severity = Literal["info", "warning", "critical"]
+AlertKind = Literal[
+    "disk", "stall", "nan", "host-away", "host-refused", "stuck-clock", "temperature", "job-failed", "gpu"
+]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    """Base of all events. `at`: seconds since the epoch, by the clock of whoever reports."""
+
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class Progress(Event, frozen=True, kw_only=True, tag="progress"):
+    """A step of an action: `done` of `total` in `unit` (total None: not known), or a sentence alone."""
+
+    text: str
+    done: float | None = None
+    total: float | None = None
+    unit: str = ""
+
+
+class Log(Event, frozen=True, kw_only=True, tag="log"):
+    """Lines of a log, in order. `replaced`: the first line takes the place of the last one sent (a progress bar)."""
+
+    host: str
+    source: str
+    lines: tuple[str, ...]
+    replaced: bool = False
+    #: Lines left out because the reader was too slow.
+    dropped: int = 0
+
+
+class Metrics(Event, frozen=True, kw_only=True, tag="metrics"):
+    """New points of a run's curves."""
+
+    host: str
+    run: str
+    points: tuple[MetricPoint, ...]
+
+
+class Sample(Event, frozen=True, kw_only=True, tag="sample"):
+    """A host at one moment."""
+
+    sample: HostSample
+
+
+class HostStatus(Event, frozen=True, kw_only=True, tag="host"):
+    """A host came, went or refused."""
+
+    host: str
+    state: Literal["connecting", "up", "away", "refused", "off"]
+    since: float
+    problem: str | None = None
+
+
+class Job(Event, frozen=True, kw_only=True, tag="job"):
+    """A job as it is now: sent when it appears and whenever it changes."""
+
+    job: JobInfo
+
+
+class Checkpoints(Event, frozen=True, kw_only=True, tag="checkpoints"):
+    """All checkpoints of a run."""
+
+    host: str
+    run: str
+    checkpoints: tuple[Checkpoint, ...]
+
+
+class Forecasts(Event, frozen=True, kw_only=True, tag="forecasts"):
+    """The guard's word on every file system of a host that matters."""
+
+    host: str
+    forecasts: tuple[Forecast, ...]
+
+
+class Alert(Event, frozen=True, kw_only=True, tag="alert"):
+    """Something the user should know. The same `key` again updates it; `cleared` ends it."""
+
+    key: str
+    kind: Literal[
+        "disk", "stall", "nan", "host-away", "host-refused", "stuck-clock", "temperature", "job-failed", "gpu"
+    ]
+    severity: Severity
+    host: str
+    title: str
+    run: str | None = None
+    detail: str = ""
+    fix: str = ""
+    since: float = 0.0
+    cleared: bool = False
+
+
+class Result(Event, frozen=True, kw_only=True, tag="result"):
+    """How an action ended, last of its events: a sentence for people, data for scripts."""
+
+    text: str
+    data: dict[str, Any] = {}
+
+
+class Failure(Event, frozen=True, kw_only=True, tag="failure"):
+    """An action ended with an error; `code` is the process's exit code."""
+
+    what: str
+    where: str | None = None
+    fix: str | None = None
+    code: int = 1
+
+
+AnyEvent = Progress | Log | Metrics | Sample | HostStatus | Job | Checkpoints | Forecasts | Alert | Result | Failure
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """One JSON line, without its newline."""
+    return _encoder.encode(event)
+
+
+def decode(line: bytes | str) -> AnyEvent:
+    """The event of one JSON line. Raises msgspec.DecodeError or ValidationError (a DecodeError)."""
+    return _decoder.decode(line)

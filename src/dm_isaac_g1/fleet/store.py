@@ -1,0 +1,160 @@
+"""The live picture: one store fed by events, read by the console and the command line.
+
+`Store.apply` is the only way in. Readers subscribe and are told which topics changed since they last looked; a
+burst of 50,000 log lines is one such change. Nothing here does I/O or knows the screen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dm_isaac_g1.core import events as ev
+from dm_isaac_g1.core.forecasts import Forecast
+from dm_isaac_g1.core.runs import Checkpoint, JobInfo
+from dm_isaac_g1.core.samples import HostSample
+from dm_isaac_g1.fleet.curves import Curves
+from dm_isaac_g1.fleet.logs import LogBuffer
+
+#: Samples kept for the history bars: ten minutes at one a second.
+HISTORY = 600
+
+
+@dataclass(slots=True)
+class HostView:
+    """A host as last seen. `sample` stays when the host goes away; `status.state` says it is old."""
+
+    name: str
+    status: ev.HostStatus
+    sample: HostSample | None = None
+    seen: float = 0.0
+    gpu_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    memory_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    forecasts: tuple[Forecast, ...] = ()
+
+
+@dataclass(slots=True)
+class RunView:
+    """A job, and for a training its curves, checkpoints and log."""
+
+    job: JobInfo
+    curves: Curves = field(default_factory=Curves)
+    log: LogBuffer = field(default_factory=LogBuffer)
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+
+class Store:
+    """Hosts, runs, alerts and forecasts as they are now."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, HostView] = {}
+        self.runs: dict[str, RunView] = {}
+        self.alerts: dict[str, ev.Alert] = {}
+        self._subscriptions: set[Subscription] = set()
+
+    def apply(self, event: ev.Event) -> None:
+        """Take one event into the picture and mark what it changed."""
+        topics = self._take(event)
+        for subscription in self._subscriptions:
+            subscription.mark(topics, event)
+
+    def subscribe(self, *, events: bool = False) -> Subscription:
+        """A subscription to changed topics; with `events` also to each event itself, for JSON lines."""
+        subscription = Subscription(self, keep=events)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)
+
+    def _take(self, event: ev.Event) -> Iterable[str]:
+        match event:
+            case ev.Sample(sample=sample):
+                host = self._host(sample.host)
+                host.sample, host.seen = sample, time.time()
+                if sample.gpus and sample.gpus[0].util is not None:
+                    host.gpu_history.append(sample.gpus[0].util)
+                if sample.memory:
+                    host.memory_history.append(100 * sample.memory.used / max(1, sample.memory.total))
+                return (f"host:{sample.host}",)
+            case ev.HostStatus(host=name):
+                self._host(name).status = event
+                return (f"host:{name}", "hosts")
+            case ev.Forecasts(host=name, forecasts=forecasts):
+                self._host(name).forecasts = forecasts
+                return (f"disk:{name}",)
+            case ev.Job(job=job):
+                run = self.runs.get(job.id)
+                if run is None:
+                    self.runs[job.id] = RunView(job)
+                    return (f"run:{job.id}", "runs")
+                run.job = job
+                return (f"run:{job.id}", "runs")
+            case ev.Metrics(run=id, points=points):
+                if (run := self.runs.get(id)) is not None:
+                    run.curves.extend(points)
+                return (f"run:{id}", f"curves:{id}")
+            case ev.Checkpoints(run=id, checkpoints=checkpoints):
+                if (run := self.runs.get(id)) is not None:
+                    run.checkpoints = checkpoints
+                return (f"run:{id}", f"checkpoints:{id}")
+            case ev.Log(source=id):
+                if (run := self.runs.get(id)) is not None:
+                    run.log.extend(event)
+                return (f"log:{id}",)
+            case ev.Alert(key=key):
+                if event.cleared:
+                    self.alerts.pop(key, None)
+                else:
+                    self.alerts[key] = event
+                return ("alerts",)
+        return ()
+
+    def _host(self, name: str) -> HostView:
+        if name not in self.hosts:
+            self.hosts[name] = HostView(name, ev.HostStatus(host=name, state="connecting", since=time.time()))
+        return self.hosts[name]
+
+
+class Subscription:
+    """What changed since the last look."""
+
+    def __init__(self, store: Store, *, keep: bool) -> None:
+        self._store = store
+        self._topics: set[str] = set()
+        self._events: list[ev.Event] | None = [] if keep else None
+        self._wake = asyncio.Event()
+
+    def mark(self, topics: Iterable[str], event: ev.Event) -> None:
+        self._topics.update(topics)
+        if self._events is not None:
+            self._events.append(event)
+        self._wake.set()
+
+    async def changed(self) -> frozenset[str]:
+        """Wait for a change; all topics that changed since the last call."""
+        await self._wake.wait()
+        self._wake.clear()
+        topics, self._topics = frozenset(self._topics), set()
+        return topics
+
+    def take_events(self) -> list[ev.Event]:
+        """The events since the last call (subscriptions with `events=True`)."""
+        taken, self._events = self._events or [], []
+        return taken
+
+    def close(self) -> None:
+        self._store.unsubscribe(self)
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
