@@ -17,7 +17,7 @@ hosts:
 
 _TAIL = """
 defaults:
-  # theme: dm-dark              # or dm-light
+  # theme: dm-dark
   # hub_org: my-organisation    # where models and datasets go on the Hugging Face Hub
   # recipe: g1-groot-n16        # what the launch form begins with
   # keys: {train.start: t}      # re-bound keys: action name -> key
@@ -38,6 +38,7 @@ def render(name: str, hosts: dict[str, Host]) -> str:
 def _host(name: str, host: Host) -> str:
     lines = [
         f"  {name}:",
+        *([f"    title: {json.dumps(host.title)}"] if host.title else []),
         f"    ssh: {json.dumps(host.ssh)}  # an alias of ~/.ssh/config, or user@host:port",
         f"    roles: {json.dumps(list(host.roles))}  # train, serve, sim",
         *_runtime(host),
@@ -46,6 +47,7 @@ def _host(name: str, host: Host) -> str:
         f"    python: {json.dumps(host.python)}  # the interpreter that has this package's trainers",
         f"    groot: {json.dumps(host.groot)}" if host.groot else "    # groot: /workspace/Isaac-GR00T",
         *([f"    port: {host.port}  # of the policy server"] if "serve" in host.roles else []),
+        *([f"    env: {json.dumps(host.env)}  # plain settings, never a secret"] if host.env else []),
     ]
     return "\n".join(lines) + "\n"
 
