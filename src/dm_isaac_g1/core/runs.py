@@ -75,6 +75,10 @@ class JobExit(msgspec.Struct, frozen=True, kw_only=True):
     avail: int | None = None
     #: Processes of the job that the supervisor had to kill after the main one ended.
     reaped: int = 0
+    #: The stop ladder had sent a signal before the job ended: its exit is ours, not its own.
+    signalled: bool = False
+    #: Why the command could not be started.
+    error: str | None = None
 
 
 class StopRequest(msgspec.Struct, frozen=True, kw_only=True):
