@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dm_isaac_g1.core.runs import MetricPoint
+
+#: Fewer points than this are added one by one: importing numpy would cost more.
+_FEW = 256
 
 
 class Curve:
@@ -18,7 +21,10 @@ class Curve:
         self.walls = array("d")
 
     def add(self, step: int, value: float, wall: float | None) -> None:
-        """Add a point; a step that is there already takes the new value."""
+        """Add a point. A step that is there already takes the new value, unless the old one was logged later.
+
+        So files of a resumed run may come in any order; a point without a time wins over what came before it.
+        """
         at = float("nan") if wall is None else wall
         if not self.steps or step > self.steps[-1]:
             self.steps.append(step)
@@ -26,12 +32,42 @@ class Curve:
             self.walls.append(at)
             return
         index = bisect_left(self.steps, step)
-        if self.steps[index] == step:
-            self.values[index], self.walls[index] = value, at
-        else:
+        if self.steps[index] != step:
             self.steps.insert(index, step)
             self.values.insert(index, value)
             self.walls.insert(index, at)
+        elif not at < self.walls[index]:
+            self.values[index] = value
+            # A value without a time, from the log, keeps the time that is known.
+            if wall is not None:
+                self.walls[index] = at
+
+    def extend_columns(self, steps: array[int], values: array[float], walls: array[float]) -> None:
+        """Add many points at once, with the same rule; the columns need not be in order."""
+        if len(steps) < _FEW:
+            for step, value, wall in zip(steps, values, walls, strict=True):
+                self.add(step, value, None if wall != wall else wall)
+            return
+        import numpy as np
+
+        new = (np.frombuffer(steps, np.int64), np.frombuffer(values), np.frombuffer(walls))
+        if bool((np.diff(new[0]) > 0).all()) and (not self.steps or steps[0] > self.steps[-1]):
+            self.steps.extend(steps)
+            self.values.extend(values)
+            self.walls.extend(walls)
+            return
+        old: Sequence[array[int] | array[float]] = (self.steps, self.values, self.walls)
+        step, value, wall = (
+            np.concatenate([np.frombuffer(o, n.dtype), n]) for o, n in zip(old, new, strict=True)
+        )
+        # Among equal steps the latest wall time wins, among equal or unknown times the last to come.
+        known = np.nan_to_num(wall, nan=np.inf)
+        order = np.lexsort((np.arange(len(step)), known, step))
+        last = np.append(step[order][1:] != step[order][:-1], True)
+        keep = order[last]
+        self.steps = array("q", step[keep].tobytes())
+        self.values = array("d", value[keep].tobytes())
+        self.walls = array("d", wall[keep].tobytes())
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -46,6 +82,10 @@ class Curves:
     def extend(self, points: Iterable[MetricPoint]) -> None:
         for point in points:
             self.by_name.setdefault(point.name, Curve()).add(point.step, point.value, point.wall)
+
+    def extend_columns(self, name: str, steps: array[int], values: array[float], walls: array[float]) -> None:
+        """Add many points of one metric at once, as `finetuning.tfevents` gives them on a cold start."""
+        self.by_name.setdefault(name, Curve()).extend_columns(steps, values, walls)
 
     def last(self, name: str) -> float | None:
         curve = self.by_name.get(name)

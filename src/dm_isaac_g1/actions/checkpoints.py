@@ -1,0 +1,189 @@
+"""Checkpoints: which there are, and cleaning up those that are no longer needed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from dm_isaac_g1.actions.registry import Params, action
+from dm_isaac_g1.actions.train import HostName
+from dm_isaac_g1.core.errors import RemoteFailed, UsageError
+from dm_isaac_g1.core.events import Checkpoints, Event, Progress, Result
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.core.runs import Checkpoint
+    from dm_isaac_g1.remote.host import Host
+
+#: Seconds that removing one checkpoint may take; tens of GB on a slow disk.
+REMOVE_TIMEOUT = 300.0
+
+
+class Folder(msgspec.Struct, frozen=True, kw_only=True):
+    """An output folder with checkpoints. `job` is the id of the job that writes there, where one is known."""
+
+    path: str
+    name: str
+    job: str | None
+    running: bool
+    checkpoints: tuple[Checkpoint, ...]
+
+
+class ListParams(Params, frozen=True, kw_only=True):
+    host: HostName = None
+    job_id: Annotated[
+        str | None, Meta(description="Only of this job: its id, or a unique beginning of it.", extra={"names": "job"})
+    ] = None
+
+
+@action("checkpoints.list", title="List checkpoints", params=ListParams)
+async def list_all(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
+    """List the checkpoints on a host: step, size, complete or partial, age."""
+    host, found = await _look(ctx, params.host, params.job_id)
+    for folder in found:
+        yield Checkpoints(host=host.name, run=folder.job or folder.name, checkpoints=folder.checkpoints)
+    count, size = _sum(each for folder in found for each in folder.checkpoints)
+    data = {"host": host.name, "count": count, "bytes": size, "folders": msgspec.to_builtins(found)}
+    yield Result(text=f"{_many(count)} in {len(found)} runs on {host.name}, {_size(size)}", data=data)
+
+
+class CleanParams(Params, frozen=True, kw_only=True):
+    host: HostName = None
+    job_id: Annotated[
+        str | None, Meta(description="Only of this job: its id, or a unique beginning of it.", extra={"names": "job"})
+    ] = None
+    keep: Annotated[int, Meta(description="Newest complete checkpoints kept of each run.", ge=0)] = 1
+    incomplete_only: Annotated[bool, Meta(description="Only remove checkpoints that are incomplete.")] = False
+    dry_run: Annotated[bool, Meta(description="Only say what would be removed.")] = False
+
+
+@action("checkpoints.clean", title="Clean up checkpoints", params=CleanParams, key="c", danger=True)
+async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
+    """Remove checkpoints that are no longer needed: incomplete ones, and complete ones but the newest few.
+
+    Says what it will remove, with sizes, and what is lost by it, before it does.
+    """
+    from dm_isaac_g1.actions.context import Plan
+    from dm_isaac_g1.remote import hands
+
+    host, found = await _look(ctx, params.host, params.job_id)
+    doomed = [
+        each for folder in found for each in superfluous(folder, params.keep, incomplete_only=params.incomplete_only)
+    ]
+    count, size = _sum(doomed)
+    lines = tuple(f"{each.path}  {_size(each.size)}  {_why(each)}" for each in doomed)
+    if params.dry_run or not doomed:
+        for line in lines:
+            yield Progress(text=line)
+        data = {
+            "host": host.name,
+            "would_free": size,
+            "remove": [each.path for each in doomed],
+            "dry_run": params.dry_run,
+        }
+        text = f"Would remove {_many(count)}, {_size(size)}" if doomed else "Nothing to remove"
+        yield Result(text=text, data=data)
+        return
+    complete = sum(each.complete for each in doomed)
+    await ctx.confirm(
+        Plan(
+            title=f"Remove {_many(count)} on {host.name}, {_size(size)}",
+            lines=lines,
+            loses=f"{complete} complete: a training cannot go on from them any more" if complete else "",
+        )
+    )
+    before = await _avail(host)
+    freed = 0
+    for index, each in enumerate(doomed):
+        yield Progress(text=f"Removing {each.path}", done=index, total=count, unit="checkpoints")
+        answer = await hands.do(
+            host.runtime,
+            "remove",
+            {"paths": [each.path], "roots": [each.path.rsplit("/", 1)[0]]},
+            python=host.profile.python,
+            timeout=REMOVE_TIMEOUT,
+        )
+        freed += int(answer["freed"])
+        if answer["failed"]:
+            why = "; ".join(f"{path}: {reason}" for path, reason in answer["failed"].items())
+            raise RemoteFailed(f"could not remove {why} (freed {_size(freed)} before)", where=host.name)
+    after = await _avail(host)
+    grown = after - before if before is not None and after is not None else None
+    data = {"host": host.name, "said": size, "freed": freed, "avail_change": grown, "removed": [e.path for e in doomed]}
+    yield Result(text=f"Removed {_many(count)}: said {_size(size)}, freed {_size(freed)}", data=data)
+
+
+def superfluous(folder: Folder, keep: int, *, incomplete_only: bool = False) -> list[Checkpoint]:
+    """The checkpoints of a run that may go. Never: the newest `keep` complete ones, the best, one being written."""
+    ordered = sorted(folder.checkpoints, key=lambda each: (each.step, each.mtime), reverse=True)
+    kept = {each.path for each in [each for each in ordered if each.complete and not each.best][:keep]}
+    doomed = []
+    for index, each in enumerate(ordered):
+        in_work = each.writing or (folder.running and index == 0 and not each.complete)
+        if in_work or each.best or each.path in kept or (each.complete and incomplete_only):
+            continue
+        doomed.append(each)
+    return doomed
+
+
+async def _look(ctx: Context, host_name: str | None, job_id: str | None) -> tuple[Host, list[Folder]]:
+    """The host and its output folders: of one job, or of all jobs and whatever else lies under `checkpoints`."""
+    if job_id is not None:
+        host, job = await ctx.find_job(job_id)
+        if job.spec.output_dir is None:
+            raise UsageError("this job saves no checkpoints", where=job.id)
+        return host, [await _folder(host, job.spec.output_dir, job.id, running=not job.state.ended)]
+    host = await ctx.host(ctx.name_for(host_name, "train"))
+    jobs = sorted(await host.jobs.list(), key=lambda job: job.spec.created)
+    by_path = {job.spec.output_dir.rstrip("/"): job for job in jobs if job.spec.output_dir}
+    busy = {job.spec.output_dir.rstrip("/") for job in jobs if job.spec.output_dir and not job.state.ended}
+    paths = dict.fromkeys(by_path)
+    root = host.path("checkpoints")
+    if await host.files.stat(root) is not None:
+        paths |= dict.fromkeys(f"{root}/{entry.name}" for entry in await host.files.list(root) if _is_dir(entry))
+    found = []
+    for path in paths:
+        if await host.files.stat(path) is None:
+            continue
+        job_here = by_path.get(path)
+        folder = await _folder(host, path, job_here.id if job_here else None, running=path in busy)
+        if folder.checkpoints:
+            found.append(folder)
+    return host, found
+
+
+async def _folder(host: Host, path: str, job: str | None, *, running: bool) -> Folder:
+    checkpoints = tuple(await host.files.checkpoints(path)) if await host.files.stat(path) is not None else ()
+    name = path.rstrip("/").rsplit("/", 1)[-1]
+    return Folder(path=path, name=name, job=job, running=running, checkpoints=checkpoints)
+
+
+async def _avail(host: Host) -> int | None:
+    disks = await host.files.disks({"checkpoints": host.path("checkpoints")})
+    return disks[0].avail if disks else None
+
+
+def _is_dir(entry: Any) -> bool:
+    return bool(getattr(entry, "is_dir", None) or getattr(entry, "kind", None) in ("dir", "d"))
+
+
+def _sum(checkpoints: Iterable[Checkpoint]) -> tuple[int, int]:
+    listed = list(checkpoints)
+    return len(listed), sum(each.size for each in listed)
+
+
+def _why(each: Checkpoint) -> str:
+    return "complete, a newer one is kept" if each.complete else "incomplete: nothing can be loaded from it"
+
+
+def _many(count: int) -> str:
+    return f"{count} checkpoint" if count == 1 else f"{count} checkpoints"
+
+
+def _size(count: int) -> str:
+    from dm_isaac_g1.core.units import size
+
+    return size(count)

@@ -1,0 +1,98 @@
+"""Hosts: how each is, and accepting the key of a new one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from dm_isaac_g1.actions.registry import Params, action
+from dm_isaac_g1.core.errors import DmG1Error, RemoteFailed
+from dm_isaac_g1.core.events import Event, HostStatus, Result, Sample
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.core.samples import HostSample
+    from dm_isaac_g1.remote.host import Host
+
+#: Seconds to wait for a host's first sample once it is up; with a GPU, nvidia-smi needs a moment.
+FIRST_SAMPLE = 8.0
+
+
+class ListParams(Params, frozen=True, kw_only=True):
+    wait: Annotated[float, Meta(description="Seconds to wait for each host to come up.", gt=0)] = 15.0
+
+
+@action("hosts.list", title="List hosts", params=ListParams)
+async def list_all(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
+    """List the hosts of the profile: is each up, and how are its GPU, memory and disks."""
+
+    async def look(name: str) -> list[Event]:
+        host = await ctx.hosts.open(name)
+        try:
+            await host.ready(params.wait)
+            return [host.status, Sample(sample=await first_sample(host))]
+        except DmG1Error as error:
+            status = host.status
+            problem = status.problem or error.line()
+            if status.state in ("connecting", "up"):
+                status = HostStatus(host=name, state="away", since=status.since)
+            return [HostStatus(host=name, state=status.state, since=status.since, problem=problem)]
+
+    found = await asyncio.gather(*(look(name) for name in ctx.hosts.names))
+    data: dict[str, Any] = {}
+    for name, events in zip(ctx.hosts.names, found, strict=True):
+        for event in events:
+            yield event
+        status = events[0]
+        assert isinstance(status, HostStatus)
+        data[name] = {"state": status.state, "problem": status.problem}
+    up = sum(each["state"] == "up" for each in data.values())
+    yield Result(text=f"{up} of {len(data)} hosts up", data={"hosts": data})
+
+
+async def first_sample(host: Host, timeout: float = FIRST_SAMPLE) -> HostSample:
+    """The host's first sample that says something of its GPU or that it has none. Raises RemoteFailed."""
+    last: HostSample | None = None
+    samples = host.samples()
+    try:
+        async with asyncio.timeout(timeout):
+            async for sample in samples:
+                last = sample
+                if sample.gpus or sample.gpu_note:
+                    return sample
+    except TimeoutError:
+        pass
+    finally:
+        close = getattr(samples, "aclose", None)
+        if close:
+            await close()
+    if last is None:
+        raise RemoteFailed(f"sent no sample within {timeout:.0f} s", where=host.name)
+    return last
+
+
+class TrustParams(Params, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(description="The host.", extra={"positional": True, "names": "host"})]
+
+
+@action("hosts.trust", title="Trust a host's key", params=TrustParams, danger=True)
+async def trust(ctx: Context, params: TrustParams) -> AsyncIterator[Event]:
+    """Accept the key of a host that is not known yet, after showing its fingerprint.
+
+    A changed or revoked key is never accepted here: remove the old one from known_hosts yourself, knowingly.
+    """
+    from dm_isaac_g1.actions.context import Plan
+    from dm_isaac_g1.remote import hostkeys
+
+    ctx.hosts.check(params.name)
+    offered = await hostkeys.offered(params.name, ctx.profile.hosts[params.name], ssh_config=ctx.profile.ssh_config)
+    await ctx.confirm(Plan(title=f"Trust {params.name}", lines=(offered.line(),)))
+    path = hostkeys.accept(offered)
+    yield Result(
+        text=f"{params.name} is trusted: {offered.fingerprint}",
+        data={"host": params.name, "fingerprint": offered.fingerprint, "known_hosts": msgspec.to_builtins(str(path))},
+    )

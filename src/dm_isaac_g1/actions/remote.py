@@ -1,0 +1,169 @@
+"""One host by hand: run a command there, look at its GPU, bring its copy of this package up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from dm_isaac_g1.actions.registry import Params, action
+from dm_isaac_g1.actions.train import HostName
+from dm_isaac_g1.core.errors import HostUnreachable, UsageError
+from dm_isaac_g1.core.events import Event, Log, Progress, Result, Sample
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.remote.host import Host
+    from dm_isaac_g1.remote.runtime import Spawned
+
+#: Seconds between two looks at a command's stderr, which the runtime gathers rather than streams.
+STDERR_EVERY = 0.2
+
+Stream = Literal["stdout", "stderr"]
+
+
+class ExecParams(Params, frozen=True, kw_only=True):
+    command: Annotated[str, Meta(description="A shell command line, run as you wrote it.", extra={"positional": True})]
+    host: HostName = None
+    outside: Annotated[bool, Meta(description="On the host itself, not in its container.")] = False
+
+
+@action("remote.exec", title="Run a command on a host", params=ExecParams)
+async def execute(ctx: Context, params: ExecParams) -> AsyncIterator[Event]:
+    """Run a command on a host (in its container where it has one), streaming what it writes.
+
+    Its exit code becomes this program's.
+    """
+    from dm_isaac_g1.remote.clean import clean
+
+    host = await ctx.host(which(ctx, params.host))
+    code = 0
+    async for stream, data in run(host, params.command, outside=params.outside):
+        if isinstance(data, int):
+            code = data
+            continue
+        lines = clean(data.decode(errors="replace")).splitlines()
+        if lines:
+            yield Log(host=host.name, source=stream, lines=tuple(lines))
+    yield Result(text=f"exit {code}", data={"exit": code, "host": host.name})
+
+
+def which(ctx: Context, name: str | None) -> str:
+    """The host named; the only one; or the one that trains."""
+    if name is not None:
+        return ctx.hosts.check(name)
+    names = ctx.hosts.names
+    return names[0] if len(names) == 1 else ctx.name_for(None, "train")
+
+
+async def run(host: Host, command: str, *, outside: bool = False) -> AsyncIterator[tuple[Stream, bytes | int]]:
+    """The user's own shell line on the host: pieces of its output as they come, then ("stdout", exit code).
+
+    The line is one argument of `sh -c`: what the user wrote is what runs. Raises HostUnreachable when the link is
+    lost before it ends.
+    """
+    runtime = host.host_runtime if outside else host.runtime
+    argv = ["sh", "-c", command]
+    spawned = await runtime.spawn(argv if outside else runtime.command(argv))
+    pieces: asyncio.Queue[tuple[Stream, bytes] | None] = asyncio.Queue(64)
+
+    async def out() -> None:
+        while data := await spawned.read():
+            await pieces.put(("stdout", data))
+        await pieces.put(None)
+
+    reading = asyncio.create_task(out())
+    try:
+        await spawned.write_eof()
+        errors, seen = b"", b""
+        while True:
+            try:
+                async with asyncio.timeout(STDERR_EVERY):
+                    piece = await pieces.get()
+            except TimeoutError:
+                piece = ("stdout", b"")
+            errors, seen = await _news(spawned, seen)
+            if errors:
+                yield "stderr", errors
+            if piece is None:
+                break
+            if piece[1]:
+                yield piece
+        await reading
+        code = await spawned.wait()
+        errors, seen = await _news(spawned, seen)
+        if errors:
+            yield "stderr", errors
+        if code is None:
+            raise HostUnreachable("the connection was lost before the command ended", where=host.name)
+        yield "stdout", code if code >= 0 else 128 - code
+    finally:
+        reading.cancel()
+        await spawned.close()
+
+
+async def _news(spawned: Spawned, seen: bytes) -> tuple[bytes, bytes]:
+    """What stderr says beyond `seen`; the runtime keeps its last 64 KiB only."""
+    now = await spawned.errors()
+    if now.startswith(seen):
+        return now[len(seen) :], now
+    overlap = now.find(seen[-1024:])
+    return (now if overlap < 0 else now[overlap + len(seen[-1024:]) :]), now
+
+
+class GpuParams(Params, frozen=True, kw_only=True):
+    host: HostName = None
+
+
+@action("remote.gpu", title="Look at a host's GPU", params=GpuParams)
+async def gpu(ctx: Context, params: GpuParams) -> AsyncIterator[Event]:
+    """Show a host's GPUs, its memory, and the processes that hold GPU memory."""
+    from dm_isaac_g1.actions.hosts import first_sample
+
+    host = await ctx.host(which(ctx, params.host))
+    sample = await first_sample(host)
+    yield Sample(sample=sample)
+    note = sample.gpu_note or f"{len(sample.gpus)} GPU, {len(sample.processes)} processes on it"
+    data: dict[str, Any] = {
+        "host": host.name,
+        "gpus": msgspec.to_builtins(sample.gpus),
+        "processes": msgspec.to_builtins(sample.processes),
+        "simulated": sample.simulated,
+    }
+    yield Result(text=f"{host.name}: {note}", data=data)
+
+
+class SyncParams(Params, frozen=True, kw_only=True):
+    host: HostName = None
+    checkout: Annotated[
+        str | None, Meta(description="The package's git checkout there; found through its python otherwise.")
+    ] = None
+    dry_run: Annotated[bool, Meta(description="Only say what would change.")] = False
+
+
+@action("remote.sync", title="Bring a host's dm-g1 up to date", params=SyncParams)
+async def sync(ctx: Context, params: SyncParams) -> AsyncIterator[Event]:
+    """Bring the host's (and its container's) copy of this package up to date, and say what changed.
+
+    A git checkout is pulled (fast-forward only); anything else gets this package's wheel.
+    """
+    from dm_isaac_g1.actions import syncing
+
+    host = await ctx.host(which(ctx, params.host))
+    changed: list[dict[str, Any]] = []
+    for runtime, place in syncing.places(host):
+        yield Progress(text=f"Looking at dm-g1 on {place}")
+        found = await syncing.look(runtime, place, host.profile.python, params.checkout)
+        yield Progress(text=found.line())
+        if params.dry_run:
+            changed.append(found.data())
+            continue
+        done = await syncing.update(host, runtime, found)
+        yield Progress(text=done.line())
+        changed.append(done.data())
+    if not changed:
+        raise UsageError("nothing to bring up to date", where=host.name)
+    yield Result(text=f"{host.name}: {len(changed)} looked at", data={"host": host.name, "places": changed})

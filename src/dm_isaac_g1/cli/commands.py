@@ -1,0 +1,100 @@
+"""Commands from declarations: an action's parameters become options and arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from dm_isaac_g1.actions.registry import Action, Field
+from dm_isaac_g1.cli import completing
+from dm_isaac_g1.cli.globals import Globals, global_options
+
+TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
+
+
+def group(name: str, about: str, actions: Mapping[str, Action], *, alone: str | None = None) -> click.Group:
+    """The group of all actions named `name.*`; named alone it performs `alone`, or shows its help."""
+
+    @click.pass_context
+    def callback(context: click.Context, /, **given: Any) -> int | None:
+        chosen = Globals.of(context, given)
+        if context.invoked_subcommand is None and alone is not None:
+            return _perform(chosen, actions[alone], {})
+        return None
+
+    made = click.Group(
+        name,
+        help=about,
+        callback=callback,
+        params=list(global_options()),
+        invoke_without_command=alone is not None,
+        no_args_is_help=alone is None,
+    )
+    for each in actions.values():
+        if each.group == name:
+            made.add_command(command(each))
+    return made
+
+
+def command(action: Action) -> click.Command:
+    """The command of one action."""
+
+    @click.pass_context
+    def callback(context: click.Context, /, **given: Any) -> int:
+        return _perform(Globals.of(context, given), action, given)
+
+    params: list[click.Parameter] = [parameter(field) for field in action.fields()]
+    if action.danger:
+        params.append(click.Option(["--yes"], is_flag=True, help="Agree to what it is about to do."))
+    return click.Command(
+        action.verb,
+        help=action.help,
+        short_help=action.title,
+        callback=callback,
+        params=[*params, *global_options()],
+    )
+
+
+def _perform(chosen: Globals, action: Action, given: dict[str, Any]) -> int:
+    from dm_isaac_g1.cli.performing import perform
+
+    agreed = bool(given.pop("yes", False))
+    return perform(chosen, action, values(action, given), agreed=agreed)
+
+
+def values(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user gave, as the action's parameters take it: what was not said is left to the declaration."""
+    said: dict[str, Any] = {}
+    for field in action.fields():
+        value = given.get(field.name)
+        if value is None or (field.many and not value):
+            continue
+        said[field.name] = [part for each in value for part in each.split(",") if part] if field.many else value
+    return said
+
+
+def parameter(field: Field) -> click.Parameter:
+    """The option or argument of one field. Lists are given several times, or with commas."""
+    complete = completing.BY_NAMES.get(field.names)
+    of: click.ParamType[Any] = click.Choice(field.choices) if field.choices else TYPES.get(field.kind, click.STRING)
+    if field.positional:
+        return click.Argument([field.name], required=field.required, type=of, shell_complete=complete)
+    if field.kind == "flag":
+        return click.Option([_dashed(field.name), field.name], is_flag=True, default=None, help=field.description)
+    shown = field.default if not field.required and field.default not in (None, ()) else None
+    note = f"  [default: {shown}]" if shown is not None else "  [repeat it, or use commas]" if field.many else ""
+    return click.Option(
+        [_dashed(field.name), field.name],
+        type=of,
+        required=field.required,
+        multiple=field.many,
+        default=None,
+        help=field.description + note,
+        shell_complete=complete,
+    )
+
+
+def _dashed(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,32 @@
+"""What nobody foresaw: one line for the user, a report beside, without the values of variables and without secrets."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from contextlib import suppress
+
+from dm_isaac_g1.core.errors import ExitCode
+
+
+def report(error: BaseException) -> int:
+    """Write the report, tell the user where it is; the exit code. $DM_G1_TRACEBACK=1 shows it on stderr instead."""
+    from dm_isaac_g1.core.paths import state_dir
+    from dm_isaac_g1.core.redact import redact
+
+    text = redact("".join(traceback.format_exception(error)))
+    line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+    if os.environ.get("DM_G1_TRACEBACK"):
+        sys.stderr.write(text)
+        return ExitCode.FAILED
+    path = state_dir() / "crash.log"
+    where = "it could not be written down"
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n\n{text}", encoding="utf-8")
+        path.chmod(0o600)
+        where = f"the report is in {path}"
+    sys.stderr.write(f"dm-g1: unexpected: {line}; {where}\n")
+    return ExitCode.FAILED

@@ -1,0 +1,55 @@
+"""Options that every command has, wherever they stand: `dm-g1 --json train list` and `dm-g1 train list --json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dm_isaac_g1.cli import completing
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.core.config import Config
+    from dm_isaac_g1.core.profile import Profile
+
+
+@dataclass(frozen=True)
+class Globals:
+    """What the user said once for all."""
+
+    profile: str | None = None
+    lab: bool = False
+    json: bool = False
+
+    @classmethod
+    def of(cls, context: click.Context, given: dict[str, Any]) -> Globals:
+        """The options of this command over those before it."""
+        said = {name: value for name in ("profile", "lab", "json") if (value := given.pop(name, None))}
+        chosen = replace(context.find_object(cls) or cls(), **said)
+        context.obj = chosen
+        return chosen
+
+    def load(self) -> tuple[Profile, Config]:
+        """The profile and the configuration; with --lab the lab is brought up first. Raises ConfigError."""
+        from dm_isaac_g1.core.config import load_config
+        from dm_isaac_g1.core.errors import UsageError
+
+        name = self.profile
+        if self.lab:
+            if name not in (None, "lab"):
+                raise UsageError("--lab and --profile name two fleets", fix="say one of them")
+            from dm_isaac_g1.cli.lab import bring_up
+
+            name = bring_up(quiet=self.json)
+        config = load_config(name)
+        return config.profile, config
+
+
+def global_options() -> list[click.Option]:
+    """Fresh options for one command."""
+    return [
+        click.Option(["--profile"], metavar="NAME|FILE", help="The fleet to use.", shell_complete=completing.profiles),
+        click.Option(["--lab"], is_flag=True, help="Use the embedded lab, and bring it up if it is down."),
+        click.Option(["--json"], is_flag=True, help="Events as JSON lines (`dm-g1 schema` describes them)."),
+    ]

@@ -1,0 +1,94 @@
+"""An action performed for the command line: its events written, its question asked, its end an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dm_isaac_g1.actions import registry
+from dm_isaac_g1.core.events import Failure, Job, Result
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.actions.context import Plan
+    from dm_isaac_g1.actions.registry import Action
+    from dm_isaac_g1.cli.globals import Globals
+
+T = TypeVar("T")
+
+
+def perform(chosen: Globals, action: Action, given: dict[str, Any], *, agreed: bool = False) -> int:
+    """Perform an action and write its events; the exit code. Raises DmG1Error for what is wrong before it begins."""
+    params = action.parse(given)
+    return run(_story(chosen, action, params, agreed))
+
+
+def run(story: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run`, with SIGTERM and SIGHUP ending it as Ctrl-C does, so that nothing is left behind."""
+
+    async def guarded() -> T:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, task.cancel)
+        return await story
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+async def _story(chosen: Globals, action: Action, params: registry.Params, agreed: bool) -> int:
+    from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.cli.writing import writer
+    from dm_isaac_g1.core.profile import Profile
+
+    if action.needs_profile:
+        profile, config = chosen.load()
+    else:
+        profile, config = Profile(name="none"), None
+    out = writer(action.name, json=chosen.json)
+
+    async def confirm(plan: Plan) -> bool:
+        return agreed or await _ask(plan, json=chosen.json)
+
+    code = 0
+    name = "lab" if chosen.lab else chosen.profile
+    async with (
+        Context(profile, config, confirm=confirm, profile_name=name) as ctx,
+        aclosing(registry.perform(action, ctx, params)) as events,  # type: ignore[type-var]
+    ):
+        async for event in events:
+            out.write(event)
+            if isinstance(event, Failure):
+                code = event.code
+            elif isinstance(event, Result):
+                code = int(event.data.get("exit") or 0) if action.name == "remote.exec" else 0
+            elif isinstance(event, Job):
+                from dm_isaac_g1.cli.completing import remember_job
+
+                remember_job(event.job.id)
+    return code
+
+
+async def _ask(plan: Plan, *, json: bool) -> bool:
+    """Show the plan and ask. Nobody at the terminal: no."""
+    for line in (plan.title, *(f"  {each}" for each in plan.lines), *((plan.loses,) if plan.loses else ())):
+        click.echo(line, err=True)
+    if json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    # asyncio turns Ctrl-C into a cancellation, which a prompt would not see: give it back for the while.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return click.confirm("Go on?", default=False, err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)

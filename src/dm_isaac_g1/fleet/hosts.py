@@ -1,0 +1,131 @@
+"""The hosts of a profile, opened when first needed and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from dm_isaac_g1.core.errors import DmG1Error, JobNotFound, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dm_isaac_g1.core.config import Config
+    from dm_isaac_g1.core.profile import Profile, Role
+    from dm_isaac_g1.core.runs import JobInfo
+    from dm_isaac_g1.remote.host import Host
+
+#: Seconds to wait for a host to come up before an action on it gives up; connecting itself has shorter limits.
+READY = 20.0
+
+
+class Hosts:
+    """Host by name, each opened once. An async context manager that owns them all."""
+
+    def __init__(self, profile: Profile, config: Config | None = None) -> None:
+        self.profile = profile
+        self.config = config
+        self._open: dict[str, Host] = {}
+        self._stack = AsyncExitStack()
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Hosts:
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self._open.clear()
+        await self._stack.__aexit__(*exc)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.profile.hosts)
+
+    def check(self, name: str) -> str:
+        """The name, if the profile has such a host. Raises UsageError."""
+        if name in self.profile.hosts:
+            return name
+        near = difflib.get_close_matches(name, self.names, 1)
+        known = ", ".join(self.names) or "none"
+        hint = f"did you mean {near[0]}?" if near else f"hosts there: {known}"
+        raise UsageError(f"no host {name!r} in profile {self.profile.name}", fix=hint)
+
+    def name_for(self, name: str | None, role: Role) -> str:
+        """The host named, or the profile's host for `role`. Raises UsageError when there is none, or no telling."""
+        if name is not None:
+            return self.check(name)
+        if role == "train" and self.profile.defaults.train_host:
+            return self.check(self.profile.defaults.train_host)
+        fit = [each for each, host in self.profile.hosts.items() if role in host.roles]
+        if not fit:
+            raise UsageError(f"no host of profile {self.profile.name} has the role {role}", fix="say which with --host")
+        return fit[0]
+
+    async def open(self, name: str) -> Host:
+        """The host, connecting in the background. Raises UsageError for a name that is not there."""
+        self.check(name)
+        async with self._lock:
+            if name not in self._open:
+                from dm_isaac_g1.remote.host import open_host
+
+                host = open_host(
+                    name, self.profile.hosts[name], ssh_config=self.profile.ssh_config, secrets=self.config
+                )
+                self._open[name] = await self._stack.enter_async_context(host)
+            return self._open[name]
+
+    async def up(self, name: str, timeout: float = READY) -> Host:
+        """The host, connected. Raises UsageError, HostUnreachable, HostUntrusted, AuthFailed."""
+        host = await self.open(name)
+        await host.ready(timeout)
+        return host
+
+    async def jobs(self, names: Iterable[str] | None = None) -> tuple[list[JobInfo], dict[str, DmG1Error]]:
+        """All jobs of the hosts, newest first, and why some hosts did not answer."""
+        chosen = list(names) if names is not None else list(self.names)
+
+        async def of(name: str) -> list[JobInfo] | DmG1Error:
+            try:
+                return await (await self.up(name)).jobs.list()
+            except DmG1Error as error:
+                return error
+
+        found = dict(zip(chosen, await asyncio.gather(*(of(name) for name in chosen)), strict=True))
+        jobs = [job for answer in found.values() if isinstance(answer, list) for job in answer]
+        jobs.sort(key=lambda job: job.spec.created, reverse=True)
+        return jobs, {name: answer for name, answer in found.items() if isinstance(answer, DmG1Error)}
+
+    async def find_job(self, id: str) -> tuple[Host, JobInfo]:
+        """The job of that id, or of a unique beginning of it, and its host. Raises JobNotFound, UsageError.
+
+        The first host that has the whole id settles it: a host that is away costs nothing then.
+        """
+        if not id:
+            raise UsageError("an empty job id", fix="`dm-g1 train list` shows the jobs there are")
+        begun: list[JobInfo] = []
+        silent: dict[str, DmG1Error] = {}
+        asking = [asyncio.ensure_future(self.jobs([name])) for name in self.names]
+        try:
+            for answer in asyncio.as_completed(asking):
+                jobs, errors = await answer
+                silent |= errors
+                for job in jobs:
+                    if job.id == id:
+                        return await self.up(job.host), job
+                    if job.id.startswith(id):
+                        begun.append(job)
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        if len(begun) > 1:
+            raise UsageError(f"{id!r} begins {len(begun)} job ids", fix=", ".join(job.id for job in begun[:4]))
+        if begun:
+            return await self.up(begun[0].host), begun[0]
+        if silent and len(silent) == len(self.names):
+            raise next(iter(silent.values()))
+        asked = ", ".join(name for name in self.names if name not in silent) or "any host"
+        unheard = f" ({', '.join(silent)} did not answer)" if silent else ""
+        raise JobNotFound(f"no job {id!r} on {asked}{unheard}", fix="`dm-g1 train list` shows the jobs there are")
