@@ -57,17 +57,17 @@ class Curve:
             self.walls.extend(walls)
             return
         old: Sequence[array[int] | array[float]] = (self.steps, self.values, self.walls)
-        step, value, wall = (
+        all_steps, all_values, all_walls = (
             np.concatenate([np.frombuffer(o, n.dtype), n]) for o, n in zip(old, new, strict=True)
         )
         # Among equal steps the latest wall time wins, among equal or unknown times the last to come.
-        known = np.nan_to_num(wall, nan=np.inf)
-        order = np.lexsort((np.arange(len(step)), known, step))
-        last = np.append(step[order][1:] != step[order][:-1], True)
-        keep = order[last]
-        self.steps = array("q", step[keep].tobytes())
-        self.values = array("d", value[keep].tobytes())
-        self.walls = array("d", wall[keep].tobytes())
+        known = np.nan_to_num(all_walls, nan=np.inf)
+        order = np.lexsort((np.arange(len(all_steps)), known, all_steps))
+        ordered = all_steps[order]
+        keep = order[np.append(ordered[1:] != ordered[:-1], True)]
+        self.steps = array("q", all_steps[keep].tobytes())
+        self.values = array("d", all_values[keep].tobytes())
+        self.walls = array("d", all_walls[keep].tobytes())
 
     def __len__(self) -> int:
         return len(self.steps)
