@@ -1,0 +1,163 @@
+"""The console's application: themes, the fleet behind the screen, and actions in front of it.
+
+Before the first frame nothing is imported but Textual, the core and the store; the fleet (asyncssh, numpy) is
+imported in a thread after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.theme import Theme
+
+from dm_isaac_g1.console import keys, themes
+from dm_isaac_g1.console.overview import Overview
+from dm_isaac_g1.fleet.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dm_isaac_g1.core.config import Config
+    from dm_isaac_g1.core.errors import DmG1Error
+    from dm_isaac_g1.core.profile import Profile
+
+#: Makes the fleet of a profile: an async context manager with `store` and `hosts`.
+FleetFactory = Callable[["Profile", "Config | None"], AbstractAsyncContextManager[Any]]
+
+
+class DmG1App(App[int]):
+    """Mission control."""
+
+    TITLE = "dm-g1"
+    CSS_PATH = "console.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: list[BindingType] = []  # noqa: RUF012
+
+    def __init__(
+        self,
+        profile: Profile,
+        config: Config | None = None,
+        *,
+        theme: str | None = None,
+        fleet_factory: FleetFactory | None = None,
+        now: Callable[[], float] = time.time,
+        clock: bool = True,
+    ) -> None:
+        self._themes, self._theme_problems = themes.load()
+        self._themed = False
+        super().__init__()
+        for each in self._themes.values():
+            self.register_theme(each)
+        self.profile = profile
+        self.config = config
+        self.now = now
+        self.fleet: Any = None
+        self._fleet_factory = fleet_factory
+        self._table, self._key_problems = keys.rebound(profile.defaults.keys)
+        #: Names of keys whose action is there.
+        self.doable = frozenset(key.name for key in self._table)
+        wanted = theme or profile.defaults.theme
+        self._missing_theme = wanted if wanted not in self._themes else None
+        self.theme = wanted if wanted in self._themes else next(iter(self._themes), "textual-dark")
+        self._themed = True
+        self.overview = Overview(profile, Store(), now=now, table=self._table, clock=clock)
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        """Ours only: Textual's own have no colours for what we measure."""
+        return dict(self._themes) if self._themed and self._themes else super().available_themes
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return themes.VARIABLES
+
+    def get_default_screen(self) -> Screen[Any]:
+        return self.overview
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._after_first_frame)
+
+    def _after_first_frame(self) -> None:
+        for problem in (*self._key_problems, *(error.line() for error in self._theme_problems)):
+            self.say(problem, severity="warning")
+        if self._missing_theme is not None:
+            self.say(f"no theme {self._missing_theme!r}; there are {', '.join(self._themes)}", severity="warning")
+        self.run_worker(self._run_fleet(), group="fleet", exit_on_error=False)
+
+    async def _run_fleet(self) -> None:
+        """Open the fleet and keep it until the console closes."""
+        from dm_isaac_g1.core.errors import DmG1Error
+
+        factory = self._fleet_factory
+        if factory is None:
+            module = await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.fleet.fleet")
+            factory = module.Fleet
+        try:
+            async with factory(self.profile, self.config) as fleet:
+                self.fleet = fleet
+                self.overview.watch_store(fleet.store)
+                await asyncio.Event().wait()
+        except DmG1Error as error:
+            self.fail(error)
+        finally:
+            self.fleet = None
+
+    # -- words
+
+    def say(self, text: str, *, severity: Any = "information", timeout: float = 6.0) -> None:
+        """A message at the corner; never markup, whatever stands in it."""
+        from dm_isaac_g1.console import shown
+
+        self.notify(shown.line(text, 600), severity=severity, timeout=timeout, markup=False)
+
+    def fail(self, error: DmG1Error) -> None:
+        """An error, on one line."""
+        self.say(error.line(), severity="error", timeout=15.0)
+
+    def next_theme(self) -> None:
+        names = list(self._themes)
+        self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The palette: every key of the Overview, every theme."""
+        for key in self._table:
+            if key.name not in ("palette", "back", "next", "previous"):
+                call = key.call if "(" in key.call else f"{key.call}()"
+                yield SystemCommand(key.title, f"key {keys.sign(key.key)}", self._caller(call))
+        for name in self._themes:
+            yield SystemCommand(
+                f"Theme {name}", "How the console looks", lambda name=name: setattr(self, "theme", name)
+            )
+
+    def _caller(self, call: str) -> Callable[[], Any]:
+        return lambda: self.run_worker(self.run_action(call, self.overview))
+
+    def open_help(self) -> None:
+        self.say("help comes next")
+
+    def open_form(self, name: str) -> None:
+        self.say(f"{name} comes next")
+
+
+def run(
+    profile: Profile,
+    config: Config | None = None,
+    *,
+    theme: str | None = None,
+    fleet_factory: FleetFactory | None = None,
+) -> int:
+    """Show the console until the user quits; the process's exit code."""
+    app = DmG1App(profile, config, theme=theme, fleet_factory=fleet_factory)
+    app.run()
+    return app.return_code or 0
+
+
+__all__ = ["Content", "DmG1App", "run"]

@@ -1,0 +1,149 @@
+"""The selected run's checkpoints, and the guard's word on the saves to come on the disk they go to."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from dm_isaac_g1.console import columns, marks, shown
+from dm_isaac_g1.console.columns import Column
+from dm_isaac_g1.console.marks import FAINT, MUTED
+from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.rows import Rows
+from dm_isaac_g1.core.forecasts import Forecast, SaveForecast, Verdict
+from dm_isaac_g1.core.runs import Checkpoint
+from dm_isaac_g1.core.units import UNKNOWN, duration, size
+from dm_isaac_g1.fleet.store import RunView
+
+SAVED = (
+    Column("step", 8, "right", keep=100),
+    Column("size", 9, "right", keep=90),
+    Column("age", 10, "right", keep=50),
+    Column("state", 0, keep=95),
+)
+COMING = (
+    Column("step", 8, "right", keep=100),
+    Column("left after", 10, "right", keep=60),
+    Column("in", 10, "right", keep=70),
+    Column("fits?", 0, keep=95),
+)
+
+
+def saved(checkpoint: Checkpoint, now: float) -> list[Content]:
+    """A checkpoint's cells, in the order of SAVED."""
+    if checkpoint.writing:
+        state = Content.styled("◢ being written", "$warning")
+    elif not checkpoint.complete:
+        state = Content.styled("✗ partial", "$error")
+    else:
+        state = Content.styled("✓ complete", "$success")
+        if not checkpoint.full:
+            state += Content.styled(", weights only", MUTED)
+    if checkpoint.best:
+        state += Content.styled(", best", "$primary")
+    return [
+        Content(str(checkpoint.step)),
+        Content(size(checkpoint.size)),
+        Content.styled(duration(max(0.0, now - checkpoint.mtime)), MUTED),
+        state,
+    ]
+
+
+def coming(save: SaveForecast) -> list[Content]:
+    """A save to come: its cells, in the order of COMING."""
+    mark = marks.VERDICTS[save.verdict]
+    left = "none" if save.verdict is Verdict.FAIL else size(save.free_after)
+    final = Content.styled(", final model", MUTED) if save.kind == "final" else Content("")
+    return [Content(str(save.step)), Content(left), Content(duration(save.eta)), mark.content(strong=True) + final]
+
+
+def guard(forecast: Forecast, run: RunView, width: int, room: int) -> list[Content]:
+    """The guard's word on the disk that `run` saves to, in at most `room` lines."""
+    mark = marks.VERDICTS[forecast.verdict]
+    free = Content.styled(f"{size(forecast.avail)} free", MUTED)
+    head = Content.assemble(("Next saves", "bold"), "  ", (shown.name(forecast.mount, 24), MUTED), "  ")
+    lines = [Content(""), head + free + Content("  ") + mark.content(strong=True)]
+    if forecast.failing is not None:
+        what = "final model" if forecast.failing.kind == "final" else f"save at step {forecast.failing.step}"
+        when = f" in {duration(forecast.failing.eta)}" if forecast.failing.eta is not None else ""
+        lines.append(Content.styled(f"the {what}{when} misses {size(forecast.missing)}", "bold $error"))
+    elif forecast.reason:
+        lines.append(Content.styled(shown.line(forecast.reason), MUTED))
+    layout = columns.fit(COMING, width)
+    saves = [save for save in forecast.saves if save.run == run.id]
+    remedies = [
+        Content.styled(f"  frees {size(r.bytes):>9}  {shown.line(r.title)}", "") + _risk(r.risk)
+        for r in forecast.remedies
+    ]
+    if remedies and forecast.verdict in (Verdict.FAIL, Verdict.TIGHT):
+        remedies.insert(0, Content.assemble(("c", "bold $primary"), (" frees space:", MUTED)))
+    else:
+        remedies = []
+    spare = max(1, room - len(lines) - 1 - min(len(remedies), 4))
+    chosen = saves if len(saves) <= spare else _telling(saves, spare)
+    if chosen:
+        lines += [columns.titles(COMING, layout), *(columns.row(COMING, layout, coming(save)) for save in chosen)]
+    elif forecast.full_in is not None:
+        lines.append(Content.styled(f"other writers fill it in {duration(forecast.full_in)}", "$warning"))
+    return lines + remedies[:4]
+
+
+def _telling(saves: list[SaveForecast], count: int) -> list[SaveForecast]:
+    """The next saves, and always the first that doesn't fit."""
+    first = next((save for save in saves if save.verdict is Verdict.FAIL), saves[-1])
+    head = saves[: max(0, count - 1)]
+    return head if first in head else [*head, first]
+
+
+def _risk(risk: str) -> Content:
+    return Content("") if risk == "none" else Content.styled(f"  {risk} risk", "$warning" if risk == "high" else MUTED)
+
+
+class Checkpoints(Rows):
+    """Checkpoints of the selected run, newest first, and what the disk holds for the next ones."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(id="checkpoints")
+        self.view = view
+        self.border_title = title("Checkpoints")
+
+    def concerns(self, topics: frozenset[str]) -> bool:
+        return any(topic.startswith(("disk:", "checkpoints:")) or topic == f"run:{self.view.run}" for topic in topics)
+
+    def sync(self) -> None:
+        width, height = self.scrollable_content_region.size
+        if not width:
+            return
+        run = self.view.selected
+        if run is None:
+            self.border_title = title("Checkpoints")
+            self.show([Content.styled("What the selected run saved, and whether its next saves fit.", FAINT)])
+            return
+        kept = sorted(run.checkpoints, key=lambda each: (each.step, each.mtime), reverse=True)
+        held = sum(each.size for each in kept)
+        self.border_title = title("Checkpoints", f"{len(kept)} hold {size(held)}" if kept else "none yet")
+        forecast = self._forecast(run)
+        below = guard(forecast, run, width, max(6, height - min(len(kept), 5) - 1)) if forecast else []
+        layout = columns.fit(SAVED, width)
+        rows: list[Content] = []
+        if kept:
+            rows = [columns.titles(SAVED, layout)]
+            rows += [columns.row(SAVED, layout, saved(each, self.view.clock())) for each in kept]
+            spare = max(2, height - len(below))
+            if len(rows) > spare:
+                rows = [*rows[: spare - 1], Content.styled(f"{'':>8}  and {len(rows) - spare + 1} older", FAINT)]
+        elif run.job.spec.save is not None and not run.job.state.ended:
+            rows = [Content.styled(f"The first is saved at step {run.job.spec.save.save_steps}.", MUTED)]
+        else:
+            rows = [Content.styled("None was saved.", MUTED)]
+        self.show(rows + below)
+
+    def _forecast(self, run: RunView) -> Forecast | None:
+        """The forecast of the file system that this run saves to: the one that knows its saves."""
+        host = self.view.store.hosts.get(run.job.host)
+        if host is None or run.job.state.ended:
+            return None
+        mine = [each for each in host.forecasts if any(save.run == run.id for save in each.saves)]
+        return mine[0] if mine else None
+
+
+__all__ = ["COMING", "SAVED", "UNKNOWN", "Checkpoints", "coming", "guard", "saved"]

@@ -1,0 +1,122 @@
+"""The selected run's log, live: it follows the end until the user scrolls up, and again when they are back there.
+
+A view over the store's `LogBuffer`: what is not visible costs nothing, and a flood is one repaint.
+"""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.geometry import Size
+from textual.strip import Strip
+
+from dm_isaac_g1.console import shown
+from dm_isaac_g1.console.marks import FAINT, MUTED
+from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.rows import Rows
+
+#: What a line is about, by what stands in it: the first that is found colours it (the words stay what they are).
+_TINTS = (
+    (("Traceback", "Error", "error:", "CRITICAL", "FATAL"), "$error"),
+    (("WARNING", "Warning", "warn"), "$warning"),
+    (("'loss'", '"loss"', "loss:"), ""),
+    (("Saving", "saved", "checkpoint-"), "$success"),
+    (("it/s]", "s/it]"), "$muted"),
+)
+
+
+def tint(text: str) -> str:
+    """The style of a log line."""
+    return next((style for words, style in _TINTS if any(word in text for word in words)), "")
+
+
+class LogTail(Rows):
+    """The tail of a log."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(id="log")
+        self.view = view
+        self.following = True
+        self._shown: tuple[str | None, int, str, str] = (None, -1, "", "")
+        self.border_title = title("Log")
+
+    def concerns(self, topics: frozenset[str]) -> bool:
+        return f"log:{self.view.run}" in topics
+
+    def sync(self) -> None:
+        run = self.view.selected
+        if run is None:
+            self.border_title = title("Log")
+            self._shown = (None, -1, "", "")
+            self.following = True
+            self.show([Content.styled("The selected run's output, live.", FAINT)])
+            return
+        buffer = run.log
+        last = buffer.lines[-1] if buffer.lines else ""
+        stamp = (run.id, buffer.total, last, self.view.filter)
+        if stamp == self._shown:
+            return
+        fresh = self._shown[0] != run.id
+        gone = (
+            0 if fresh else max(0, buffer.total - max(0, self._shown[1])) - max(0, len(buffer.lines) - len(self._rows))
+        )
+        self._shown = stamp
+        self.following = self.following or fresh
+        # The deque is small (5,000 lines) and copying it takes microseconds; a line is rendered when it is seen.
+        self._strips.clear()
+        self._lines = list(buffer.lines)
+        if self.view.filter:
+            self._lines = [line for line in self._lines if self.view.filter in line.lower()]
+        self._rows, self._keys = _Lazy(self._lines), []  # type: ignore[assignment]
+        if not self._lines:
+            self._rows = [
+                Content.styled("no line matches the filter" if buffer.lines else "nothing written yet", MUTED)
+            ]
+        self.virtual_size = Size(self._width, len(self._rows))
+        if self.following:
+            self.scroll_end(animate=False, immediate=True, force=True)
+        elif gone > 0:
+            # Lines fell off the top: what the reader looks at stays where it is.
+            self.scroll_to(y=max(0, self.scroll_offset.y - gone), animate=False, immediate=True, force=True)
+        self._say()
+        self.refresh()
+
+    def _say(self) -> None:
+        run = self.view.selected
+        if run is None:
+            return
+        state = "" if self.following else f"  paused {self._below()} lines above the end, End follows"
+        dropped = f"  {run.log.dropped} lines were left out" if run.log.dropped else ""
+        detail = Content.assemble((shown.name(run.id, 48), MUTED), (state, "$warning"), (dropped, "$warning"))
+        self.border_title = title("Log", detail)
+
+    def _below(self) -> int:
+        return max(0, len(self._rows) - int(self.scroll_offset.y) - self.scrollable_content_region.height)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        following = self.max_scroll_y - new_value < 1
+        if following != self.following or not following:
+            self.following = following
+            self._say()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        if self.following:
+            self.scroll_end(animate=False, immediate=True, force=True)
+
+    def render_line(self, y: int) -> Strip:
+        return super().render_line(y)
+
+
+class _Lazy:
+    """Lines as rows of content, each made when it is asked for."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: int) -> Content:
+        text = shown.line(self._lines[index], 2048)
+        return Content.styled(text, tint(text))

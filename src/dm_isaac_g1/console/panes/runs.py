@@ -1,0 +1,121 @@
+"""The runs: newest first, each with its state, progress, loss, speed and the time it still takes or how it ended."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from dm_isaac_g1.console import bars, columns, marks, shown
+from dm_isaac_g1.console.columns import Column
+from dm_isaac_g1.console.marks import FAINT, MUTED
+from dm_isaac_g1.console.pace import Pace, pace
+from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.rows import Rows
+from dm_isaac_g1.core.runs import JobState
+from dm_isaac_g1.core.units import UNKNOWN, duration, speed
+from dm_isaac_g1.fleet.store import RunView
+
+COLUMNS = (
+    Column("state", 10, keep=100),
+    Column("run", 20, keep=99),
+    Column("host", 12, keep=20),
+    Column("progress", 17, keep=80),
+    Column("step", 12, "right", keep=60),
+    Column("loss", 8, "right", keep=70),
+    Column("speed", 10, "right", keep=50),
+    Column("saved", 5, "right", keep=30),
+    Column("ends", 0, keep=90),
+)
+
+
+def cells(run: RunView, now: float) -> list[Content]:
+    """A run's cells, in the order of COLUMNS."""
+    job = run.job
+    at = pace(job, run.curves, now)
+    mark = marks.RUNS[job.state]
+    state = marks.Mark("◢", "stopping", "$warning") if job.stop and not job.state.ended else mark
+    loss = run.curves.last("loss")
+    complete = sum(checkpoint.complete for checkpoint in run.checkpoints)
+    return [
+        state.content(),
+        Content.styled(shown.name(job.spec.name, 40), "bold" if not job.state.ended else ""),
+        Content.styled(shown.name(job.host, 24), MUTED),
+        _progress(at, mark.style),
+        Content(_steps(at)),
+        Content.styled(shown.figure(loss), "bold $error" if loss is not None and loss != loss else ""),
+        Content(speed(at.rate)),
+        Content(str(complete) if complete else UNKNOWN),
+        _ends(run, at, now),
+    ]
+
+
+def _progress(at: Pace, style: str) -> Content:
+    full, rest = bars.bar(at.share, 11)
+    figure = UNKNOWN if at.share is None else f"{int(at.share * 100)} %"
+    return Content.assemble((full, style), (rest, "$track"), f" {figure:>5}")
+
+
+def _steps(at: Pace) -> str:
+    if at.steps is None:
+        return f"{UNKNOWN}/{at.total}" if at.total else UNKNOWN
+    return f"{at.steps}/{at.total}" if at.total else str(at.steps)
+
+
+def _ends(run: RunView, at: Pace, now: float) -> Content:
+    """When it will be done, or how it ended."""
+    job = run.job
+    if job.stop is not None and not job.state.ended:
+        return Content.styled(f"{job.rung or job.stop.mode}, asked by {shown.name(job.stop.by, 24)}", "$warning")
+    if job.state is JobState.RUNNING:
+        if at.eta is not None:
+            return Content.assemble(f"in {duration(at.eta)}", (f", at {shown.clock(now + at.eta)}", MUTED))
+        return Content.styled("starting" if at.steps is None else "no recent step", MUTED)
+    if job.diagnosis is not None:
+        return Content.styled(shown.line(job.diagnosis.cause), marks.RUNS[job.state].style)
+    if job.state is JobState.FAILED and job.exit is not None:
+        how = f"signal {job.exit.signal}" if job.exit.signal else f"exit {job.exit.code}"
+        return Content.styled(how, "$error")
+    if job.ended is not None:
+        took = f", took {duration(job.ended - job.started)}" if job.started else ""
+        return Content.styled(f"{duration(max(0.0, now - job.ended))} ago{took}", MUTED)
+    return Content.styled("waits" if job.state is JobState.QUEUED else "", MUTED)
+
+
+def ordered(view: View) -> list[RunView]:
+    """The runs that the filter lets through, newest first."""
+    runs = sorted(view.store.runs.values(), key=lambda run: run.job.spec.created, reverse=True)
+    if not view.filter:
+        return runs
+    return [run for run in runs if view.filter in f"{run.id} {run.job.spec.name} {run.job.host}".lower()]
+
+
+class Runs(Rows):
+    """The table of runs; its cursor chooses what plot, checkpoints and log show."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(id="runs", selectable=True, head=True)
+        self.view = view
+        self.border_title = title("Runs")
+
+    def concerns(self, topics: frozenset[str]) -> bool:
+        return any(topic == "runs" or topic.startswith("run:") for topic in topics)
+
+    def sync(self) -> None:
+        width = self.scrollable_content_region.width
+        if not width:
+            return
+        runs = ordered(self.view)
+        going = sum(not run.job.state.ended for run in runs)
+        self.border_title = title("Runs", f"{going} going, {len(runs)} in all" if runs else "")
+        if not runs:
+            hint = f"no run matches {self.view.filter!r}" if self.view.filter else "No run yet. t starts a fine-tune."
+            self.show([Content.styled(hint, MUTED)])
+            return
+        layout = columns.fit(COLUMNS, width, least=14)
+        now = self.view.clock()
+        rows = [columns.titles(COLUMNS, layout)]
+        rows += [columns.row(COLUMNS, layout, cells(run, now)) for run in runs]
+        self.show(rows, [None, *(run.id for run in runs)])
+        self.select(self.view.run)
+
+
+__all__ = ["COLUMNS", "FAINT", "Runs", "cells", "ordered"]

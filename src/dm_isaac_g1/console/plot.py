@@ -1,0 +1,75 @@
+"""textual-plot, dressed for the console: thin axes, steps below, values at the left, NaN marked where it happened.
+
+Imported late, in a thread: it brings numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from textual_plot import HiResMode, PlotWidget
+from textual_plot.axis_formatter import NumericAxisFormatter
+
+from dm_isaac_g1.console import series
+from dm_isaac_g1.fleet.curves import Curve
+
+
+class Plot(PlotWidget):  # type: ignore[misc]  # textual_plot is not typed for us
+    """One metric of one run."""
+
+    DEFAULT_CSS = """
+    Plot > .plot--axis { color: $line; }
+    Plot:focus > .plot--axis { color: $line; }
+    Plot > .plot--tick { color: $muted; text-style: none; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(id="loss-plot")
+        self.set_reactive(PlotWidget.margin_top, 0)
+        self.set_reactive(PlotWidget.margin_bottom, 1)
+        self.set_reactive(PlotWidget.margin_left, 8)
+
+    def draw(self, curve: Curve, *, weight: float, log: bool, braille: bool, last_step: int | None) -> None:
+        """Draw `curve`; `last_step` is where the run is planned to end: the x axis reaches there."""
+        mode = HiResMode.BRAILLE if braille else HiResMode.HALFBLOCK
+        colors = self.app.theme_variables
+        columns = max(40, self.size.width - self.margin_left)
+        raw, smoothed = series.lines(curve, columns * 4, weight=weight, log=log)
+        self.clear()
+        self.set_y_formatter(LogTicks() if log else Ticks())
+        self.set_x_formatter(Ticks())
+        self.plot(raw.steps, raw.values, line_style=colors["raw" if smoothed else "smooth"], hires_mode=mode)
+        if smoothed is not None:
+            self.plot(smoothed.steps, smoothed.values, line_style=colors["smooth"], hires_mode=mode)
+        bad = series.bad_steps(curve)
+        if bad:
+            self.add_v_line(bad[0], line_style=colors["error"])
+        end = max(last_step or 0, curve.steps[-1])
+        self.set_xlimits(min(0, curve.steps[0]), end)
+        if not log and len(raw.values) and raw.values.min() > 0 and raw.values.min() < raw.values.max() * 0.5:
+            self.set_ylimits(0, None)
+        else:
+            self.set_ylimits(None, None)
+
+
+class Ticks(NumericAxisFormatter):  # type: ignore[misc]
+    """Numbers without trailing noise: 0.05, 2k, 1e-05."""
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        return [_short(tick) for tick in ticks]
+
+
+class LogTicks(NumericAxisFormatter):  # type: ignore[misc]
+    """Ticks of values that are base-10 logarithms, labelled with what they stand for."""
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        return [_short(10**tick) for tick in ticks]
+
+
+def _short(value: float) -> str:
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    if abs(value) >= 10_000 and value % 100 == 0:
+        return f"{value / 1000:g}k"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
