@@ -30,8 +30,8 @@ FPS = 30
 EPISODES = 20
 SEED = 20
 
-#: For each joint of core.robot's right arm: resting pose, and the range that the reaching targets are drawn from, in rad.
-#: Well inside the limits, in front of the robot.
+#: For each joint of the right arm: resting pose, and the range that the targets are drawn from, in rad. Well inside the
+#: limits, in front of the robot.
 REACH: dict[str, tuple[float, tuple[float, float]]] = {
     "right_shoulder_pitch_joint": (0.20, (-1.30, -0.30)),
     "right_shoulder_roll_joint": (-0.20, (-0.60, 0.05)),

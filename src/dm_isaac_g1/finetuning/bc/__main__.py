@@ -117,5 +117,13 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _leave_working_folder() -> None:
+    """Take the working folder off the import path, where `-m` put it: a workspace has a folder `datasets`, which
+    transformers would import in place of the library of that name."""
+    here = str(Path.cwd())
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", here)]
+
+
 if __name__ == "__main__":
+    _leave_working_folder()
     sys.exit(main(sys.argv[1:]))
