@@ -31,8 +31,8 @@ BOOT = (
 )
 MARK = b"\x1edm-g1 "
 ERRORS: dict[str, type[DmG1Error]] = {"refused": RefusedError, "missing": JobNotFound}
-#: What shells say, and exit with, when a program is not there (POSIX 2.8.2).
-NOT_FOUND = 127
+#: What shells exit with when a program is not there (POSIX 2.8.2), and docker exec.
+NOT_FOUND = (126, 127)
 
 
 @cache
@@ -59,7 +59,7 @@ async def do(
         raise HostUnreachable("the connection was lost", where=runtime.where, fix="try again when the host is back")
     _, mark, answer = done.stdout.rpartition(MARK)
     if not mark:
-        if done.exit == NOT_FOUND:
+        if done.exit in NOT_FOUND:
             raise RemoteFailed(f"{python} was not found", where=runtime.where, fix="install Python 3.8 or later there")
         last = clean_bytes(done.stderr.strip().rpartition(b"\n")[2][:300])
         raise RemoteFailed(f"{op} failed with exit {done.exit}: {last}", where=runtime.where)
