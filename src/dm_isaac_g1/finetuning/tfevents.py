@@ -1,8 +1,9 @@
 """TensorBoard event files into columns: incremental, standard library for a trickle, numpy for a flood.
 
 Format: TFRecord framing (tensorflow/core/lib/io/record_writer.h): `uint64 length`, `uint32 masked crc32c(length)`,
-`data`, `uint32 masked crc32c(data)`, little endian; `data` is an `Event` protobuf (tensorboard/compat/proto/event.proto):
-1 wall_time double, 2 step int64, 5 summary { 1 value { 1 tag, 2 simple_value float, 8 tensor, 9 metadata } }.
+`data`, `uint32 masked crc32c(data)`, little endian; `data` is an `Event` protobuf
+(tensorboard/compat/proto/event.proto): 1 wall_time double, 2 step int64,
+5 summary { 1 value { 1 tag, 2 simple_value float, 8 tensor, 9 metadata } }.
 
 A record torn at the end of the file waits for its rest; a corrupt one is reported and skipped (its length is still
 good) or the reader looks for the next believable header.

@@ -3,8 +3,9 @@
 Formats, as printed by Hugging Face's `Trainer` (ProgressCallback, transformers 4.51 and 5.23) and by GR00T on top:
 
 - a log line is `\\r<spaces>\\r{'loss': 0.57, 'grad_norm': 0.02, 'learning_rate': 0.0006}\\n`, written through tqdm,
-  which then redraws its bar. GR00T N1.6 leaves the epoch out, so the line has no step at all: **its step is the counter of
-  the next bar segment**, `\\r  3%|▎  | 10/300 [00:00<00:10, 26.98it/s]`. GR00T N1.5 and transformers 5 add `'epoch'`,
+  which then redraws its bar. GR00T N1.6 leaves the epoch out, so the line has no step at all: **its step is the
+  counter of the next bar segment**, `\\r  3%|▎  | 10/300 [00:00<00:10, 26.98it/s]`.
+  GR00T N1.5 and transformers 5 add `'epoch'`,
   transformers 5 quotes the values.
 - under torchrun the lines may start with `[rank0]: ` or `[default0]:`, and `--tee` turns CR into LF.
 - past its total tqdm prints `401it [00:00, ...`; other bars carry a title ("Writing model shards:  33%|") or, in an

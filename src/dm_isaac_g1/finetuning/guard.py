@@ -1,0 +1,223 @@
+"""The disk guard: will every save of every run on a file system fit? Simulated, and never optimistic.
+
+Rules on a line through the free space (predict_linear, fill rates) fail on the saw-tooth that rotation makes; so the
+saves themselves are played through, each written before the oldest is deleted (`timeline`). What is not certain counts
+for the worse: runs that save at about the same time save at the same time, a size that is not known is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dm_isaac_g1.core import units
+from dm_isaac_g1.core.forecasts import Forecast, Remedy, SaveForecast, Verdict
+from dm_isaac_g1.core.profile import Thresholds
+from dm_isaac_g1.core.samples import Disk
+from dm_isaac_g1.finetuning.timeline import Save, Writer, timeline
+
+#: From good to bad: the worst of all saves is the file system's.
+_WORSE = {Verdict.FIT: 0, Verdict.TIGHT: 1, Verdict.UNKNOWN: 2, Verdict.FAIL: 3}
+#: When another run saves is known this well: a share of the time until then, and seconds at least.
+_BLUR, _BLUR_S = 0.1, 30.0
+#: The reserve takes at most this share of a disk, so that a small one can be other than TIGHT.
+_RESERVE_AT_MOST = 0.1
+
+
+def reserve_of(total: int, thresholds: Thresholds | None = None) -> int:
+    """Bytes that should stay free: the larger of so many GB and so many percent, a tenth of the disk at most."""
+    limits = thresholds or Thresholds()
+    wanted = max(limits.disk_reserve_gb * 1e9, limits.disk_reserve_share * total)
+    return int(min(wanted, _RESERVE_AT_MOST * total))
+
+
+def forecast(
+    disk: Disk,
+    writers: Sequence[Writer] = (),
+    *,
+    host: str = "",
+    background: float = 0.0,
+    planned: int = 0,
+    reserve: int | None = None,
+    next_saves: int = 6,
+    remedies: Sequence[Remedy] = (),
+) -> Forecast:
+    """The guard's word on `disk`, with everything that will be written there.
+
+    `writers`: the runs that save there, a planned one among them. `background`: what others write, bytes a second
+    (`finetuning.background`). `planned`: bytes that will be copied there besides (a deployment, a dataset).
+    """
+    reserve = reserve_of(disk.total) if reserve is None else reserve
+    background = max(0.0, background)
+    room = disk.avail - planned
+    judged = _judge(disk, [timeline(w) for w in writers], room, background, reserve)
+    failing = next((j for j in judged if j.save.verdict is Verdict.FAIL), None)
+    verdict = max((j.save.verdict for j in judged), key=_WORSE.__getitem__, default=Verdict.FIT)
+    if room < 0:
+        verdict = Verdict.FAIL
+    elif room < reserve:
+        verdict = max(verdict, Verdict.TIGHT, key=_WORSE.__getitem__)
+    missing = max(0, -failing.save.free_at_peak) if failing else max(0, -room)
+    return Forecast(
+        host=host,
+        dev=disk.dev,
+        mount=disk.mount,
+        verdict=verdict,
+        avail=disk.avail,
+        total=disk.total,
+        reserve=reserve,
+        saves=tuple(j.save for j in judged[:next_saves]),
+        failing=failing.save if failing else None,
+        missing=missing,
+        full_in=max(0.0, room / background) if background > 0 else None,
+        background=background,
+        remedies=tuple(remedies),
+        reason=_reason(disk, judged, failing, verdict, room, reserve, planned, background),
+    )
+
+
+def disk_of(disks: Sequence[Disk], path: str) -> Disk | None:
+    """The file system that `path` lies on: the longest mount point that is one of its parents."""
+
+    def covers(mount: str) -> bool:
+        return path == mount or path.startswith(mount.rstrip("/") + "/")
+
+    return max((d for d in disks if covers(d.mount)), key=lambda d: len(d.mount), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    save: SaveForecast
+    #: Why it is FAIL or UNKNOWN: readonly, background, inodes, space, size, timing.
+    why: str
+
+
+def _judge(
+    disk: Disk, timelines: Sequence[Sequence[Save]], room: int, background: float, reserve: int
+) -> list[_Judged]:
+    """Every save of every run with its free space and verdict, in the order of time."""
+    spaces = [_Footprint(saves) for saves in timelines]
+    judged: list[tuple[float, int, _Judged]] = []
+    for index, saves in enumerate(timelines):
+        others = [space for other, space in enumerate(spaces) if other != index]
+        for number, save in enumerate(saves):
+            others_use = others_inodes = 0
+            for space in others:
+                bytes_used, inodes_used = space.at_most(save.start, save.end)
+                others_use += bytes_used
+                others_inodes += inodes_used
+            start, end = save.start or 0.0, save.end or 0.0
+            before = int(room - save.before - others_use - background * start)
+            peak = int(room - save.peak - others_use - background * end)
+            after = int(room - save.after - others_use - background * end)
+            inodes = None
+            if disk.inodes_avail is not None:
+                inodes = disk.inodes_avail - save.inodes_peak - others_inodes
+            verdict, why = _verdict(disk, save, before, peak, inodes, background, reserve)
+            said = SaveForecast(
+                run=save.run,
+                step=save.step,
+                eta=save.start,
+                free_before=before,
+                free_at_peak=peak,
+                free_after=after,
+                verdict=verdict,
+                kind=save.kind,
+            )
+            judged.append((float("inf") if save.start is None else save.start, number, _Judged(said, why)))
+    judged.sort(key=lambda item: item[:2])
+    return [item for _, _, item in judged]
+
+
+def _verdict(
+    disk: Disk, save: Save, before: int, peak: int, inodes: int | None, background: float, reserve: int
+) -> tuple[Verdict, str]:
+    if disk.readonly:
+        return Verdict.FAIL, "readonly"
+    if before < 0 and background > 0:
+        return Verdict.FAIL, "background"
+    if peak < 0 and not save.unknown:  # an unknown save's lack is another run's, which says so itself
+        return Verdict.FAIL, "space"
+    if inodes is not None and inodes < 0:
+        return Verdict.FAIL, "inodes"
+    if save.unknown:
+        return Verdict.UNKNOWN, "size"
+    if background > 0 and save.start is None:
+        return Verdict.UNKNOWN, "timing"
+    if peak < reserve:
+        return Verdict.TIGHT, "space"
+    return Verdict.FIT, ""
+
+
+class _Footprint:
+    """How much a run may take of the file system in a span of time: its levels and the peaks of its saves."""
+
+    def __init__(self, saves: Sequence[Save]) -> None:
+        self._saves = saves
+        self._timed = all(s.start is not None for s in saves)
+        self._starts = [s.start or 0.0 for s in saves]
+        self._ends = [s.end or 0.0 for s in saves]
+
+    def at_most(self, start: float | None, end: float | None) -> tuple[int, int]:
+        """(bytes, inodes) at most between `start` and `end`, as well as the times are known.
+
+        Never below zero: what another run will delete is not counted upon.
+        """
+        if not self._saves:
+            return 0, 0
+        if start is None or end is None or not self._timed:
+            low, high = 0, len(self._saves)
+        else:
+            blur = max(_BLUR_S, _BLUR * end)
+            low = bisect_right(self._ends, start - blur)
+            high = bisect_left(self._starts, end + blur)
+        span = self._saves[low:high]
+        # Until the next save a run stands where its last one left it (its log grows on towards the next).
+        level = self._saves[low - 1].after if low else 0
+        level_inodes = self._saves[low - 1].inodes_after if low else 0
+        if low < len(self._saves):
+            level = max(level, self._saves[low].before)
+        return (
+            max(0, level, *(s.peak for s in span)),
+            max(0, level_inodes, *(s.inodes_peak for s in span)),
+        )
+
+
+def _reason(
+    disk: Disk,
+    judged: Sequence[_Judged],
+    failing: _Judged | None,
+    verdict: Verdict,
+    room: int,
+    reserve: int,
+    planned: int,
+    background: float,
+) -> str:
+    """Why, on one line for people."""
+    if failing is not None:
+        save = failing.save
+        what = f"the final model of {save.run}" if save.kind == "final" else f"{save.run}'s save at step {save.step:,}"
+        when = f" in {units.duration(save.eta)}" if save.eta else ""
+        missing = units.size(-save.free_at_peak)
+        return {
+            "readonly": f"{disk.mount} is mounted read-only: {what} will fail",
+            "background": f"other writers ({units.rate(background)}) fill the disk before {what}{when}",
+            "inodes": f"no inodes left for {what}{when}",
+            "space": f"{what}{when} lacks {missing}",
+        }[failing.why]
+    if room < 0:
+        return f"what is planned to be copied ({units.size(planned)}) lacks {units.size(-room)}"
+    unknown = next((j for j in judged if j.save.verdict is Verdict.UNKNOWN), None)
+    if unknown is not None:
+        if unknown.why == "size":
+            return f"the size of {unknown.save.run}'s checkpoints is not known before its first save"
+        return f"others write {units.rate(background)}, and {unknown.save.run}'s speed is not known yet"
+    if not judged:
+        return f"{units.size(room)} free, nothing saves here" + (", mounted read-only" if disk.readonly else "")
+    least = min(j.save.free_at_peak for j in judged)
+    if verdict is Verdict.TIGHT:
+        return (
+            f"all saves fit, with {units.size(max(0, min(least, room)))} left of the {units.size(reserve)} to keep free"
+        )
+    return f"all {len(judged)} saves fit, {units.size(least)} stay free at the worst"
