@@ -100,7 +100,7 @@ def read(path: Path | str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(
-            f"a character that YAML does not allow: U+{ord(str(error.character)):04X}", where=f"{path}:{line}"
+            f"a character that YAML does not allow: U+{error.character:04X}", where=f"{path}:{line}"
         ) from None
 
 
