@@ -19,8 +19,10 @@ from dm_isaac_g1.finetuning.bc.options import BcOptions
 from dm_isaac_g1.finetuning.bc.policy import ActionChunkingPolicy, PolicyConfig
 from dm_isaac_g1.finetuning.bc.windows import Windows
 
-#: Names the file whose appearance asks a running trainer to save and end (set by the job's supervisor).
+#: Names the file whose appearance asks a running trainer to save and end; relative to the job's folder, which the job's
+#: supervisor puts into the second.
 STOP_FILE_ENV = "DM_G1_STOP_FILE"
+JOB_FOLDER_ENV = "DM_G1_JOB_DIR"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 #: What must be the same for a checkpoint's weights to fit.
 _SHAPE = ("state_dim", "action_dim", "action_horizon", "hidden_size", "layers")
@@ -84,8 +86,7 @@ def train(run: BcRun) -> int:
         args=training_arguments(run, device),
         train_dataset=Windows(demonstrations, run.options.action_horizon),
     )
-    stop_file = os.environ.get(STOP_FILE_ENV)
-    stop = StopOnFile(Path(stop_file)) if stop_file else None
+    stop = StopOnFile(path) if (path := stop_file()) else None
     if stop is not None:
         trainer.add_callback(stop)
     _say("Starting training...")
@@ -96,6 +97,12 @@ def train(run: BcRun) -> int:
     _say(f"Model saved to {run.output}")
     _say("Training completed!")
     return int(trainer.state.global_step)
+
+
+def stop_file() -> Path | None:
+    """The file to watch for; None outside of a job."""
+    name = os.environ.get(STOP_FILE_ENV)
+    return Path(os.environ.get(JOB_FOLDER_ENV, "")) / name if name else None
 
 
 def choose_device(wanted: str) -> str:
