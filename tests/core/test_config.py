@@ -42,22 +42,22 @@ def test_env_names_the_machines_of_the_profile() -> None:
     )
     hosts = load_config("workstation-spark").profile.hosts
     assert hosts["workstation"].ssh == "me@10.0.0.5:2200"
-    assert hosts["spark"].ssh == "nv@10.0.0.6:22"
+    assert hosts["spark"].ssh == "nv@10.0.0.6"
     assert hosts["spark"].port == 6000
 
 
 def test_what_env_does_not_say_stays_as_the_profile_has_it() -> None:
     env("WORKSTATION_USER=me\n")
     hosts = load_config("workstation-spark").profile.hosts
-    assert hosts["workstation"].ssh == "me@192.168.1.205:22"
-    assert hosts["spark"].ssh == "user@192.168.1.237:22"
+    assert hosts["workstation"].ssh == "me@192.168.1.205"
+    assert hosts["spark"].ssh == "192.168.1.237"
 
 
 def test_a_host_variable_may_be_a_whole_target_and_the_single_ones_win() -> None:
     env("WORKSTATION_HOST=a@10.0.0.5:2200\nWORKSTATION_USER=b\nSPARK_HOST=[fe80::1]:23\n")
     hosts = load_config("workstation-spark").profile.hosts
     assert hosts["workstation"].ssh == "b@10.0.0.5:2200"
-    assert hosts["spark"].ssh == "user@[fe80::1]:23"
+    assert hosts["spark"].ssh == "[fe80::1]:23"
 
 
 def test_the_environment_wins_over_the_folder_and_the_folder_over_the_users_file(
