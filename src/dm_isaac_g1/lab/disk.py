@@ -3,7 +3,7 @@
 Three ways, tried in this order by `choose`:
   mount       as root: a tmpfs over the workspace, seen by everybody;
   namespace   `unshare -Urm`: the host's server lives in a mount namespace of its own, with the same tmpfs in it;
-  quota       neither is allowed: `quota/sitecustomize.py` makes Python's writes fail, see quota.py.
+  quota       neither is allowed: `quota.sitecustomize` makes Python's writes fail.
 """
 
 from __future__ import annotations

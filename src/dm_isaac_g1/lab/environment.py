@@ -15,7 +15,7 @@ from dm_isaac_g1.lab.layout import Layout
 HOST_ENV = "DM_G1_LAB"
 #: The lab's folder: two labs on one machine keep apart.
 ROOT_ENV = "DM_G1_LAB_ROOT"
-#: The fallback where nothing may be mounted: `<folder>:<bytes>`, see `quota`.
+#: The fallback where nothing may be mounted: `<folder>:<bytes>`, see `quota.sitecustomize`.
 QUOTA_ENV = "DM_G1_LAB_QUOTA"
 
 #: Settings of the machine, not of the user.
@@ -54,5 +54,5 @@ def host_environment(layout: Layout, name: str, *, quota: int | None = None) -> 
     }
     if quota is not None:
         env[QUOTA_ENV] = f"{layout.workspace(name)}:{quota}"
-        env["PYTHONPATH"] = str(layout.home(name) / "quota")
+        env["PYTHONPATH"] = str(Path(__file__).parent / "quota")
     return env

@@ -136,7 +136,7 @@ class Lab:
             command += ["--disk", str(size), "--by", "quota" if way == "quota" else "mount"]
             if way == "namespace":
                 processes.end(processes.of_host(self.layout, name), patience=JOB_PATIENCE)
-                command = [*disks.UNSHARE, *command]
+                command = [*disks.UNSHARE, *command, "--seed"]
             notes.append(f"{name}: workspace of {_size(size)}, {_WAYS[way]}")
         self._spawn(name, command)
         return notes + self._seed(name)
@@ -166,7 +166,9 @@ class Lab:
             time.sleep(0.02)
 
     def _seed(self, name: HostName) -> list[str]:
-        if name != TRAIN_HOST:
+        serving = self._serving(name)
+        hidden = serving.by == "mount" and not os.path.ismount(self.layout.workspace(name))
+        if name != TRAIN_HOST or hidden:  # hidden: in the server's own namespace, where it did it itself
             return []
         return seed.ensure(self.layout, name)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from dm_isaac_g1.lab import disk as disks
+from dm_isaac_g1.lab import seed
 from dm_isaac_g1.lab.environment import host_environment
 from dm_isaac_g1.lab.files import write_whole
 from dm_isaac_g1.lab.layout import Layout
@@ -49,6 +50,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     disk: int | None
     by: disks.Method | None
+    seed: bool
 
 
 def main(argv: list[str]) -> int:
@@ -58,6 +60,8 @@ def main(argv: list[str]) -> int:
     try:
         if wanted.disk is not None and wanted.by == "mount":
             disks.mount(wanted.layout.workspace(wanted.name), wanted.disk)
+        if wanted.seed:
+            seed.ensure(wanted.layout, wanted.name)
         asyncio.run(_serve(wanted))
     except OSError as error:
         sys.stderr.write(f"{wanted.name}: {error}\n")
@@ -161,9 +165,10 @@ def _parse(argv: list[str]) -> Wanted:
     flags.add_argument("--port", type=int, default=0)
     flags.add_argument("--disk", type=int)
     flags.add_argument("--by", choices=("mount", "quota"))
+    flags.add_argument("--seed", action="store_true", help="write the seed dataset; for a workspace only we see")
     given = flags.parse_args(argv)
     by: Literal["mount", "quota"] | None = given.by
-    return Wanted(layout=Layout(given.lab), name=given.name, port=given.port, disk=given.disk, by=by)
+    return Wanted(layout=Layout(given.lab), name=given.name, port=given.port, disk=given.disk, by=by, seed=given.seed)
 
 
 if __name__ == "__main__":
