@@ -11,21 +11,22 @@ import importlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
-from textual.content import Content
 from textual.screen import Screen
 from textual.theme import Theme
 
 from dm_isaac_g1.console import keys, themes
 from dm_isaac_g1.console.overview import Overview
+from dm_isaac_g1.console.runner import Perform, Runner
 from dm_isaac_g1.fleet.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dm_isaac_g1.actions.registry import Action
     from dm_isaac_g1.core.config import Config
     from dm_isaac_g1.core.errors import DmG1Error
     from dm_isaac_g1.core.profile import Profile
@@ -40,7 +41,7 @@ class DmG1App(App[int]):
     TITLE = "dm-g1"
     CSS_PATH = "console.tcss"
     ENABLE_COMMAND_PALETTE = True
-    BINDINGS: list[BindingType] = []  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class DmG1App(App[int]):
         *,
         theme: str | None = None,
         fleet_factory: FleetFactory | None = None,
+        perform: Perform | None = None,
         now: Callable[[], float] = time.time,
         clock: bool = True,
     ) -> None:
@@ -66,6 +68,8 @@ class DmG1App(App[int]):
         #: Names of keys whose action is there.
         self.doable = frozenset(key.name for key in self._table)
         wanted = theme or profile.defaults.theme
+        self.runner = Runner(self, perform)
+        self.fleet_ready = asyncio.Event()
         self._missing_theme = wanted if wanted not in self._themes else None
         self.theme = wanted if wanted in self._themes else next(iter(self._themes), "textual-dark")
         self._themed = True
@@ -103,12 +107,14 @@ class DmG1App(App[int]):
         try:
             async with factory(self.profile, self.config) as fleet:
                 self.fleet = fleet
+                self.fleet_ready.set()
                 self.overview.watch_store(fleet.store)
                 await asyncio.Event().wait()
         except DmG1Error as error:
             self.fail(error)
         finally:
             self.fleet = None
+            self.fleet_ready.clear()
 
     # -- words
 
@@ -132,6 +138,11 @@ class DmG1App(App[int]):
             if key.name not in ("palette", "back", "next", "previous"):
                 call = key.call if "(" in key.call else f"{key.call}()"
                 yield SystemCommand(key.title, f"key {keys.sign(key.key)}", self._caller(call))
+        known = {key.name for key in self._table}
+        for action in self.catalogue().values():
+            if action.name not in known and action.group not in ("profile", "remote"):
+                command = f"dm-g1 {action.group} {action.verb}"
+                yield SystemCommand(action.title, command, lambda name=action.name: self.open_form(name))
         for name in self._themes:
             yield SystemCommand(
                 f"Theme {name}", "How the console looks", lambda name=name: setattr(self, "theme", name)
@@ -140,11 +151,31 @@ class DmG1App(App[int]):
     def _caller(self, call: str) -> Callable[[], Any]:
         return lambda: self.run_worker(self.run_action(call, self.overview))
 
+    # -- doors
+
+    def catalogue(self) -> dict[str, Action]:
+        """Every action there is."""
+        from dm_isaac_g1.actions.registry import catalogue
+
+        return catalogue()
+
     def open_help(self) -> None:
-        self.say("help comes next")
+        from dm_isaac_g1.console.help import Help
+
+        self.push_screen(Help(self._table, [(action.name, action.title) for action in self.catalogue().values()]))
 
     def open_form(self, name: str) -> None:
-        self.say(f"{name} comes next")
+        """The way into an action: its own dialog, a form, or at once where there is nothing to say."""
+        self.run_worker(self._open_form(name), group="form", exclusive=True, exit_on_error=False)
+
+    async def _open_form(self, name: str) -> None:
+        from dm_isaac_g1.core.errors import DmG1Error
+
+        try:
+            module = await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.console.forms.doors")
+            await module.open_door(self, name)
+        except DmG1Error as error:
+            self.fail(error)
 
 
 def run(
@@ -158,6 +189,3 @@ def run(
     app = DmG1App(profile, config, theme=theme, fleet_factory=fleet_factory)
     app.run()
     return app.return_code or 0
-
-
-__all__ = ["Content", "DmG1App", "run"]

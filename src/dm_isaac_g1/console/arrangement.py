@@ -1,7 +1,8 @@
 """Where the panes of the Overview stand: a pure function from the screen's size and the panes' wishes to regions.
 
 Two arrangements. From 120x34 on, runs across the screen, below them two columns: hosts over checkpoints on the left,
-loss over log on the right. On less, one column: hosts and runs in brief, and one stage that loss, checkpoints and log share.
+loss over log on the right. On less, one column: hosts and runs in brief, and one stage that loss, checkpoints and
+log share.
 """
 
 from __future__ import annotations

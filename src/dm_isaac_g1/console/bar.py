@@ -10,9 +10,10 @@ from dm_isaac_g1.console import marks, shown
 from dm_isaac_g1.console.keys import Key, sign
 from dm_isaac_g1.console.marks import MUTED
 from dm_isaac_g1.console.panes.pane import View
+from dm_isaac_g1.core.runs import JobState
 
 #: Keys that leave the footer first where it is short; help knows them all.
-_GIVE_WAY = ("next", "open", "palette", "checkpoints.clean", "filter")
+_GIVE_WAY = ("open", "palette", "filter", "next", "checkpoints.clean")
 
 
 class Header(Static):
@@ -57,7 +58,7 @@ class Header(Static):
 
     def _runs(self) -> Content:
         going = sum(not run.job.state.ended for run in self.view.store.runs.values())
-        mark = marks.RUNS[marks.JobState.RUNNING]
+        mark = marks.RUNS[JobState.RUNNING]
         return Content.assemble((mark.glyph, mark.style), f" {going} going") if going else Content("")
 
     def _alerts(self) -> Content:

@@ -20,7 +20,7 @@ class Column(NamedTuple):
 
 
 def fit(columns: Sequence[Column], width: int, *, least: int = 12) -> list[tuple[int, int]]:
-    """Which columns fit into `width`, as (index, cells); the flexible one gets at least `least` and all that is left."""
+    """Which columns fit into `width`, as (index, cells); the flexible one gets what is left, `least` or more."""
     kept = list(range(len(columns)))
 
     def needed() -> int:

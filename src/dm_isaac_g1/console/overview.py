@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Input
 
@@ -19,6 +18,7 @@ from dm_isaac_g1.console.bar import Footer, Header
 from dm_isaac_g1.console.panes import alerts, checkpoints, hosts, log, loss, runs
 from dm_isaac_g1.console.panes.pane import View
 from dm_isaac_g1.console.rows import Rows
+from dm_isaac_g1.core.events import Result
 from dm_isaac_g1.fleet.store import Store, Subscription
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Overview(Screen[None]):
     """Room 1."""
 
     AUTO_FOCUS = ""
-    BINDINGS: list[BindingType] = [Binding("f5", "sync_all", show=False)]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f5", "sync_all", show=False)]
 
     def __init__(
         self,
@@ -178,8 +178,7 @@ class Overview(Screen[None]):
             or id == "filter-box"
         )
 
-    def _on_screen_resize(self, size: Size) -> None:
-        super()._on_screen_resize(size)
+    def on_resize(self) -> None:
         self.relayout()
         self.header.sync()
 
@@ -195,6 +194,13 @@ class Overview(Screen[None]):
     def select_run(self, id: str | None, *, by_user: bool = True) -> None:
         self._by_user = by_user and id is not None
         self.view.run = id
+
+    def note_result(self, result: Result) -> None:
+        """An action ended: a run that it started becomes the selected one."""
+        id = result.data.get("id")
+        if isinstance(id, str) and id in self.view.store.runs and not result.data.get("dry_run"):
+            self.select_run(id)
+            self.action_sync_all()
 
     @on(Rows.Selected, "#runs")
     def _selected(self, message: Rows.Selected) -> None:

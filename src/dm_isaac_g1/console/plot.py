@@ -7,12 +7,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
+from textual.app import ComposeResult
+from textual.containers import Grid
+from textual_hires_canvas import Canvas
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import NumericAxisFormatter
+from textual_plot.plot_widget import Legend
 
 from dm_isaac_g1.console import series
 from dm_isaac_g1.fleet.curves import Curve
+
+
+class Axes(Canvas):
+    """A canvas whose frame is an axis on the left and one below: the curve is what is looked at."""
+
+    def draw_rectangle_box(self, x0: int, y0: int, x1: int, y1: int, thickness: int = 1, style: str = "white") -> None:
+        for y in range(y0, y1):
+            self.set_pixel(x0, y, "│", style)
+        for x in range(x0 + 1, x1 + 1):
+            self.set_pixel(x, y1, "─", style)
+        self.set_pixel(x0, y1, "└", style)
 
 
 class Plot(PlotWidget):  # type: ignore[misc]  # textual_plot is not typed for us
@@ -23,12 +39,26 @@ class Plot(PlotWidget):  # type: ignore[misc]  # textual_plot is not typed for u
     Plot:focus > .plot--axis { color: $line; }
     Plot > .plot--tick { color: $muted; text-style: none; }
     """
+    #: A tick by the arm that textual-plot asks for (top, right, bottom, left): only those on our two axes.
+    _TICKS: ClassVar = {(0, 0, 2, 0): "┬", (0, 0, 0, 2): "┤"}
 
     def __init__(self) -> None:
         super().__init__(id="loss-plot")
         self.set_reactive(PlotWidget.margin_top, 0)
         self.set_reactive(PlotWidget.margin_bottom, 1)
         self.set_reactive(PlotWidget.margin_left, 8)
+
+    def compose(self) -> ComposeResult:
+        with Grid():
+            yield Canvas(1, 1, id="margin-top")
+            yield Canvas(1, 1, id="margin-left")
+            yield Axes(1, 1, id="plot")
+            yield Canvas(1, 1, id="margin-bottom")
+        yield Legend(id="legend")
+
+    def combine_quad_with_pixel(self, quad: tuple[int, int, int, int], canvas: Canvas, x: int, y: int) -> str:
+        here, _ = canvas.get_pixel(x, y)
+        return self._TICKS.get(quad, here) if here in "│─└" else here
 
     def draw(self, curve: Curve, *, weight: float, log: bool, braille: bool, last_step: int | None) -> None:
         """Draw `curve`; `last_step` is where the run is planned to end: the x axis reaches there."""

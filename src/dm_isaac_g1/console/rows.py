@@ -7,6 +7,7 @@ base of every pane but the plot.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -25,8 +26,8 @@ class Rows(ScrollView, can_focus=True):
     Rows { overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }
     Rows > .rows--cursor { background: $cursor-bg; }
     """
-    COMPONENT_CLASSES = {"rows--cursor"}  # noqa: RUF012  # Textual declares it so
-    BINDINGS: list[BindingType] = [  # noqa: RUF012
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"rows--cursor"}
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup", "page(-1)", "Page up", show=False),

@@ -1,4 +1,4 @@
-"""From a run's curve to what a plot draws: smoothed, on a log scale where asked, and down-sampled so that no spike is lost.
+"""From a run's curve to what a plot draws: smoothed, on a log scale where asked, down-sampled without losing a spike.
 
 numpy and tsdownsample are imported when a curve is first drawn, not before the first frame.
 """

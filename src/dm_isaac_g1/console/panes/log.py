@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from textual.content import Content
 from textual.geometry import Size
-from textual.strip import Strip
 
 from dm_isaac_g1.console import shown
 from dm_isaac_g1.console.marks import FAINT, MUTED
@@ -79,6 +78,8 @@ class LogTail(Rows):
             self.scroll_to(y=max(0, self.scroll_offset.y - gone), animate=False, immediate=True, force=True)
         self._say()
         self.refresh()
+        if fresh:
+            self.call_after_refresh(self._place_thumb)
 
     def _say(self) -> None:
         run = self.view.selected
@@ -103,9 +104,12 @@ class LogTail(Rows):
         super().on_resize()
         if self.following:
             self.scroll_end(animate=False, immediate=True, force=True)
+            self.call_after_refresh(self._place_thumb)
 
-    def render_line(self, y: int) -> Strip:
-        return super().render_line(y)
+    def _place_thumb(self) -> None:
+        """A scrollbar that appeared after the view was scrolled doesn't know where it stands."""
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.position = self.scroll_y
 
 
 class _Lazy:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from textual.content import Content
 
 from dm_isaac_g1.console import bars, columns, marks, shown
 from dm_isaac_g1.console.columns import Column
-from dm_isaac_g1.console.marks import FAINT, MUTED
-from dm_isaac_g1.console.pace import Pace, pace
+from dm_isaac_g1.console.marks import MUTED
 from dm_isaac_g1.console.panes.pane import View, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.runs import JobState
 from dm_isaac_g1.core.units import UNKNOWN, duration, speed
+from dm_isaac_g1.fleet.runs import RunPicture, picture
 from dm_isaac_g1.fleet.store import RunView
 
 COLUMNS = (
@@ -26,41 +28,59 @@ COLUMNS = (
     Column("ends", 0, keep=90),
 )
 
+#: The same in 80 columns: the share without its bar leaves room for when it ends.
+BRIEF = (
+    Column("state", 10, keep=100),
+    Column("run", 16, keep=99),
+    Column("host", 12, keep=20),
+    Column("done", 5, "right", keep=80),
+    Column("step", 12, "right", keep=60),
+    Column("loss", 8, "right", keep=70),
+    Column("speed", 10, "right", keep=50),
+    Column("saved", 5, "right", keep=30),
+    Column("ends", 0, keep=90),
+)
+#: Cells at which the bars come in.
+FULL_WIDTH = 110
 
-def cells(run: RunView, now: float) -> list[Content]:
-    """A run's cells, in the order of COLUMNS."""
+
+def cells(run: RunView, now: float, *, brief: bool = False) -> list[Content]:
+    """A run's cells, in the order of COLUMNS and of BRIEF."""
     job = run.job
-    at = pace(job, run.curves, now)
+    at = picture(run, now)
     mark = marks.RUNS[job.state]
     state = marks.Mark("◢", "stopping", "$warning") if job.stop and not job.state.ended else mark
-    loss = run.curves.last("loss")
+    loss = at.loss
     complete = sum(checkpoint.complete for checkpoint in run.checkpoints)
     return [
         state.content(),
         Content.styled(shown.name(job.spec.name, 40), "bold" if not job.state.ended else ""),
         Content.styled(shown.name(job.host, 24), MUTED),
-        _progress(at, mark.style),
+        _share(at) if brief else _progress(at, mark.style),
         Content(_steps(at)),
-        Content.styled(shown.figure(loss), "bold $error" if loss is not None and loss != loss else ""),
+        Content.styled(shown.figure(loss), "bold $error" if loss is not None and not math.isfinite(loss) else ""),
         Content(speed(at.rate)),
         Content(str(complete) if complete else UNKNOWN),
         _ends(run, at, now),
     ]
 
 
-def _progress(at: Pace, style: str) -> Content:
+def _progress(at: RunPicture, style: str) -> Content:
     full, rest = bars.bar(at.share, 11)
-    figure = UNKNOWN if at.share is None else f"{int(at.share * 100)} %"
-    return Content.assemble((full, style), (rest, "$track"), f" {figure:>5}")
+    return Content.assemble((full, style), (rest, "$track"), f" {_share(at).plain:>5}")
 
 
-def _steps(at: Pace) -> str:
-    if at.steps is None:
-        return f"{UNKNOWN}/{at.total}" if at.total else UNKNOWN
-    return f"{at.steps}/{at.total}" if at.total else str(at.steps)
+def _share(at: RunPicture) -> Content:
+    return Content(UNKNOWN if at.share is None else f"{int(at.share * 100)} %")
 
 
-def _ends(run: RunView, at: Pace, now: float) -> Content:
+def _steps(at: RunPicture) -> str:
+    if at.step is None:
+        return f"{UNKNOWN}/{at.max_steps}" if at.max_steps else UNKNOWN
+    return f"{at.step}/{at.max_steps}" if at.max_steps else str(at.step)
+
+
+def _ends(run: RunView, at: RunPicture, now: float) -> Content:
     """When it will be done, or how it ended."""
     job = run.job
     if job.stop is not None and not job.state.ended:
@@ -68,7 +88,7 @@ def _ends(run: RunView, at: Pace, now: float) -> Content:
     if job.state is JobState.RUNNING:
         if at.eta is not None:
             return Content.assemble(f"in {duration(at.eta)}", (f", at {shown.clock(now + at.eta)}", MUTED))
-        return Content.styled("starting" if at.steps is None else "no recent step", MUTED)
+        return Content.styled(shown.name(at.phase, 32), MUTED)
     if job.diagnosis is not None:
         return Content.styled(shown.line(job.diagnosis.cause), marks.RUNS[job.state].style)
     if job.state is JobState.FAILED and job.exit is not None:
@@ -110,12 +130,11 @@ class Runs(Rows):
             hint = f"no run matches {self.view.filter!r}" if self.view.filter else "No run yet. t starts a fine-tune."
             self.show([Content.styled(hint, MUTED)])
             return
-        layout = columns.fit(COLUMNS, width, least=14)
+        brief = width < FULL_WIDTH
+        table = BRIEF if brief else COLUMNS
+        layout = columns.fit(table, width, least=22)
         now = self.view.clock()
-        rows = [columns.titles(COLUMNS, layout)]
-        rows += [columns.row(COLUMNS, layout, cells(run, now)) for run in runs]
+        rows = [columns.titles(table, layout)]
+        rows += [columns.row(table, layout, cells(run, now, brief=brief)) for run in runs]
         self.show(rows, [None, *(run.id for run in runs)])
         self.select(self.view.run)
-
-
-__all__ = ["COLUMNS", "FAINT", "Runs", "cells", "ordered"]

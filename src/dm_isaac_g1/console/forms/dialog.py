@@ -1,0 +1,55 @@
+"""What all dialogs share: a box in the middle, a title, keys at its foot, escape to leave."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Static
+
+T = TypeVar("T")
+
+
+class Dialog(ModalScreen[T]):
+    """A modal box. Subclasses give `title_text`, `body()` and `keys`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Back", show=False, priority=True),
+        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", show=False),
+    ]
+
+    def __init__(self, title_text: str, *, danger: bool = False) -> None:
+        super().__init__(classes="-danger" if danger else None)
+        self.title_text = title_text
+
+    def body(self) -> list[Widget]:
+        """The widgets in the box."""
+        raise NotImplementedError
+
+    def keys(self) -> list[tuple[str, str]]:
+        """(key, what it does) for the foot."""
+        return [("esc", "back")]
+
+    def compose(self) -> ComposeResult:
+        box = Vertical(id="box")
+        box.border_title = Content.styled(self.title_text, "bold")
+        with box:
+            with VerticalScroll(id="body", can_focus=False):
+                yield from self.body()
+            yield Static(self.foot(), id="keys")
+
+    def on_resize(self) -> None:
+        self.set_class(self.app.size.height < 30, "-low")
+
+    def foot(self) -> Content:
+        parts = [Content.assemble((key, "bold $primary"), f" {what}") for key, what in self.keys()]
+        return Content("   ").join(parts)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
