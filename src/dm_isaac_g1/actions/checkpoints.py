@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +12,8 @@ from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.actions.train import HostName
 from dm_isaac_g1.core.errors import RemoteFailed, UsageError
 from dm_isaac_g1.core.events import Checkpoints, Event, Progress, Result
+from dm_isaac_g1.finetuning.remedies import freed
+from dm_isaac_g1.fleet.folders import Folder, all_folders, one_folder, superfluous
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
@@ -20,16 +22,6 @@ if TYPE_CHECKING:
 
 #: Seconds that removing one checkpoint may take; tens of GB on a slow disk.
 REMOVE_TIMEOUT = 300.0
-
-
-class Folder(msgspec.Struct, frozen=True, kw_only=True):
-    """An output folder with checkpoints. `job` is the id of the job that writes there, where one is known."""
-
-    path: str
-    name: str
-    job: str | None
-    running: bool
-    checkpoints: tuple[Checkpoint, ...]
 
 
 class ListParams(Params, frozen=True, kw_only=True):
@@ -74,7 +66,7 @@ async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
         each for folder in found for each in superfluous(folder, params.keep, incomplete_only=params.incomplete_only)
     ]
     count, size = _sum(doomed)
-    lines = tuple(f"{each.path}  {_size(each.size)}  {_why(each)}" for each in doomed)
+    lines = tuple(f"{each.path}  {_size(freed(each))}  {_why(each)}" for each in doomed)
     if params.dry_run or not doomed:
         for line in lines:
             yield Progress(text=line)
@@ -96,7 +88,7 @@ async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
         )
     )
     before = await _avail(host)
-    freed = 0
+    gone = 0
     for index, each in enumerate(doomed):
         yield Progress(text=f"Removing {each.path}", done=index, total=count, unit="checkpoints")
         answer = await hands.do(
@@ -106,27 +98,14 @@ async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
             python=host.profile.python,
             timeout=REMOVE_TIMEOUT,
         )
-        freed += int(answer["freed"])
+        gone += int(answer["freed"])
         if answer["failed"]:
             why = "; ".join(f"{path}: {reason}" for path, reason in answer["failed"].items())
-            raise RemoteFailed(f"could not remove {why} (freed {_size(freed)} before)", where=host.name)
+            raise RemoteFailed(f"could not remove {why} (freed {_size(gone)} before)", where=host.name)
     after = await _avail(host)
     grown = after - before if before is not None and after is not None else None
-    data = {"host": host.name, "said": size, "freed": freed, "avail_change": grown, "removed": [e.path for e in doomed]}
-    yield Result(text=f"Removed {_many(count)}: said {_size(size)}, freed {_size(freed)}", data=data)
-
-
-def superfluous(folder: Folder, keep: int, *, incomplete_only: bool = False) -> list[Checkpoint]:
-    """The checkpoints of a run that may go. Never: the newest `keep` complete ones, the best, one being written."""
-    ordered = sorted(folder.checkpoints, key=lambda each: (each.step, each.mtime), reverse=True)
-    kept = {each.path for each in [each for each in ordered if each.complete and not each.best][:keep]}
-    doomed = []
-    for index, each in enumerate(ordered):
-        in_work = each.writing or (folder.running and index == 0 and not each.complete)
-        if in_work or each.best or each.path in kept or (each.complete and incomplete_only):
-            continue
-        doomed.append(each)
-    return doomed
+    data = {"host": host.name, "said": size, "freed": gone, "avail_change": grown, "removed": [e.path for e in doomed]}
+    yield Result(text=f"Removed {_many(count)}: said {_size(size)}, freed {_size(gone)}", data=data)
 
 
 async def _look(ctx: Context, host_name: str | None, job_id: str | None) -> tuple[Host, list[Folder]]:
@@ -135,30 +114,9 @@ async def _look(ctx: Context, host_name: str | None, job_id: str | None) -> tupl
         host, job = await ctx.find_job(job_id)
         if job.spec.output_dir is None:
             raise UsageError("this job saves no checkpoints", where=job.id)
-        return host, [await _folder(host, job.spec.output_dir, job.id, running=not job.state.ended)]
+        return host, [await one_folder(host, job.spec.output_dir, job.id, running=not job.state.ended)]
     host = await ctx.host(ctx.name_for(host_name, "train"))
-    jobs = sorted(await host.jobs.list(), key=lambda job: job.spec.created)
-    by_path = {job.spec.output_dir.rstrip("/"): job for job in jobs if job.spec.output_dir}
-    busy = {job.spec.output_dir.rstrip("/") for job in jobs if job.spec.output_dir and not job.state.ended}
-    paths = dict.fromkeys(by_path)
-    root = host.path("checkpoints")
-    if await host.files.stat(root) is not None:
-        paths |= dict.fromkeys(f"{root}/{entry.name}" for entry in await host.files.list(root) if _is_dir(entry))
-    found = []
-    for path in paths:
-        if await host.files.stat(path) is None:
-            continue
-        job_here = by_path.get(path)
-        folder = await _folder(host, path, job_here.id if job_here else None, running=path in busy)
-        if folder.checkpoints:
-            found.append(folder)
-    return host, found
-
-
-async def _folder(host: Host, path: str, job: str | None, *, running: bool) -> Folder:
-    checkpoints = tuple(await host.files.checkpoints(path)) if await host.files.stat(path) is not None else ()
-    name = path.rstrip("/").rsplit("/", 1)[-1]
-    return Folder(path=path, name=name, job=job, running=running, checkpoints=checkpoints)
+    return host, await all_folders(host, await host.jobs.list())
 
 
 async def _avail(host: Host) -> int | None:
@@ -166,13 +124,9 @@ async def _avail(host: Host) -> int | None:
     return disks[0].avail if disks else None
 
 
-def _is_dir(entry: Any) -> bool:
-    return bool(getattr(entry, "is_dir", None) or getattr(entry, "kind", None) in ("dir", "d"))
-
-
 def _sum(checkpoints: Iterable[Checkpoint]) -> tuple[int, int]:
     listed = list(checkpoints)
-    return len(listed), sum(each.size for each in listed)
+    return len(listed), sum(freed(each) for each in listed)
 
 
 def _why(each: Checkpoint) -> str:

@@ -68,10 +68,10 @@ async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
     yield Progress(text=f"Connecting to {name}")
     host = await ctx.host(name)
     now = time.time()
-    resolve = preflight.resolver(host)
-    spec = compose(recipe, host.profile, new_job_id(recipe.name, now), resolve)
     yield Progress(text=f"Checking datasets and disk on {name}")
-    findings = await preflight.check(ctx, host, recipe, spec, params)
+    info = await preflight.datasets(host, recipe)
+    spec = compose(recipe, host.profile, new_job_id(recipe.name, now), host.path, dataset_info=info)
+    findings = await preflight.check(ctx, host, spec, params)
     for line in findings.lines:
         yield Progress(text=line)
     spec = msgspec.structs.replace(spec, created=now, user=ctx.by, client="dm-g1", forced=findings.forced)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from dm_isaac_g1.core.forecasts import Forecast
-from dm_isaac_g1.core.runs import Checkpoint, JobInfo, MetricPoint
+from dm_isaac_g1.core.runs import Checkpoint, JobInfo, MetricPoint, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
 
 Severity = Literal["info", "warning", "critical"]
@@ -47,11 +47,13 @@ class Log(Event, frozen=True, kw_only=True, tag="log"):
 
 
 class Metrics(Event, frozen=True, kw_only=True, tag="metrics"):
-    """New points of a run's curves."""
+    """New points of a run's curves, and where it is."""
 
     host: str
     run: str
     points: tuple[MetricPoint, ...]
+    #: Where the training is now; None where the source of the points does not say.
+    progress: TrainProgress | None = None
 
 
 class Sample(Event, frozen=True, kw_only=True, tag="sample"):

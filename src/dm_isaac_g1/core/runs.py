@@ -128,6 +128,18 @@ class MetricPoint(msgspec.Struct, frozen=True, kw_only=True):
     wall: float | None = None
 
 
+class TrainProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a training is by its own log: the bar's step, the phase, and whether it has become NaN."""
+
+    step: int | None = None
+    max_steps: int | None = None
+    #: "starting", "caching", "training", "saving", "finished" or "failed" (finetuning.trainlog.Phase).
+    phase: str = "starting"
+    #: The first step whose metrics were NaN, also the NaN that prints as 0.0, and whether the last ones are.
+    nan_step: int | None = None
+    nan_now: bool = False
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A folder that a trainer saved. Sizes are allocated bytes (st_blocks), hard links counted once."""
 
@@ -143,6 +155,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     writing: bool = False
     weights: int = 0
     inodes: int = 0
+    #: Of `size`, bytes in files that have hard links outside the folder: deleting it does not free them.
+    shared: int = 0
 
     @property
     def name(self) -> str:

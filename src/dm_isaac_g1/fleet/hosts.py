@@ -76,6 +76,10 @@ class Hosts:
                 self._open[name] = await self._stack.enter_async_context(host)
             return self._open[name]
 
+    def opened(self, name: str) -> Host:
+        """A host that was opened before. Raises KeyError."""
+        return self._open[name]
+
     async def up(self, name: str, timeout: float = READY) -> Host:
         """The host, connected. Raises UsageError, HostUnreachable, HostUntrusted, AuthFailed."""
         host = await self.open(name)

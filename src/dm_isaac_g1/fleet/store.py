@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 
 from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.forecasts import Forecast
-from dm_isaac_g1.core.runs import Checkpoint, JobInfo
+from dm_isaac_g1.core.runs import Checkpoint, JobInfo, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
 from dm_isaac_g1.fleet.curves import Curves
 from dm_isaac_g1.fleet.logs import LogBuffer
 
 #: Samples kept for the history bars: ten minutes at one a second.
 HISTORY = 600
+#: Moves of a run's bar kept, for its speed and for noticing that it stands still.
+TICKS = 256
 
 
 @dataclass(slots=True)
@@ -44,10 +46,23 @@ class RunView:
     curves: Curves = field(default_factory=Curves)
     log: LogBuffer = field(default_factory=LogBuffer)
     checkpoints: tuple[Checkpoint, ...] = ()
+    progress: TrainProgress = field(default_factory=TrainProgress)
+    #: (seconds since the epoch, step) whenever the bar was seen to move, newest last.
+    ticks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=TICKS))
+    #: When the phase was last seen to change.
+    phase_since: float = 0.0
 
     @property
     def id(self) -> str:
         return self.job.id
+
+    def advance(self, progress: TrainProgress, at: float) -> None:
+        """Take in where the training is, as seen at `at`."""
+        if progress.step is not None and progress.step != self.progress.step:
+            self.ticks.append((at, progress.step))
+        if progress.phase != self.progress.phase or not self.phase_since:
+            self.phase_since = at
+        self.progress = progress
 
 
 class Store:
@@ -100,7 +115,9 @@ class Store:
             case ev.Metrics(run=id, points=points):
                 if (run := self.runs.get(id)) is not None:
                     run.curves.extend(points)
-                return (f"run:{id}", f"curves:{id}")
+                    if event.progress is not None:
+                        run.advance(event.progress, event.at)
+                return (f"run:{id}", f"curves:{id}") if points else (f"run:{id}",)
             case ev.Checkpoints(run=id, checkpoints=checkpoints):
                 if (run := self.runs.get(id)) is not None:
                     run.checkpoints = checkpoints

@@ -1,0 +1,134 @@
+"""The disk guard's inputs, gathered: which runs save on which file system of a host, and what else writes there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dm_isaac_g1.core.forecasts import Forecast, Remedy, Verdict
+from dm_isaac_g1.core.profile import Thresholds
+from dm_isaac_g1.core.runs import Checkpoint, JobInfo, JobSpec
+from dm_isaac_g1.core.samples import Disk
+from dm_isaac_g1.finetuning.guard import forecast, reserve_of
+from dm_isaac_g1.finetuning.remedies import remedies
+from dm_isaac_g1.finetuning.timeline import Writer
+from dm_isaac_g1.fleet.folders import Folder, all_folders
+from dm_isaac_g1.fleet.runs import pace_of, rate_of, step_of
+from dm_isaac_g1.fleet.store import RunView
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.remote.host import Host
+
+#: Places of the profile whose file systems matter.
+PLACES = ("workspace", "checkpoints", "datasets", "models", "jobs", "caches")
+
+
+def writer(run: RunView, now: float) -> Writer | None:
+    """A run that goes on, as the guard sees it; None where it saves nothing."""
+    spec = run.job.spec
+    if run.job.state.ended or spec.save is None:
+        return None
+    pace = pace_of(run)
+    return Writer(
+        run=run.id,
+        plan=spec.save,
+        step=step_of(run) or 0,
+        rate=rate_of(run, now, pace),
+        checkpoints=run.checkpoints,
+        save_seconds=pace.save_seconds,
+    )
+
+
+def judge(
+    host: str,
+    disks: Iterable[Disk],
+    writers: Mapping[int, list[Writer]],
+    thresholds: Thresholds,
+    *,
+    background: Mapping[int, float] | None = None,
+    helps: Iterable[Remedy] = (),
+) -> tuple[Forecast, ...]:
+    """The guard's word on each file system. `writers` and `background` by device."""
+    helping = tuple(helps)
+    said = []
+    for disk in disks:
+        word = forecast(
+            disk,
+            writers.get(disk.dev, []),
+            host=host,
+            background=(background or {}).get(disk.dev, 0.0),
+            reserve=reserve_of(disk.total, thresholds),
+            remedies=helping if "checkpoints" in disk.paths or writers.get(disk.dev) else (),
+        )
+        said.append(word)
+    return tuple(said)
+
+
+def needs_help(said: Iterable[Forecast]) -> bool:
+    return any(each.verdict in (Verdict.FAIL, Verdict.TIGHT) for each in said)
+
+
+def what_helps(folders: Iterable[Folder], writers: Iterable[Writer]) -> tuple[Remedy, ...]:
+    """What could be freed: of the runs that go on, and of those that ended."""
+    return remedies(list(writers), [(each.name, each.checkpoints) for each in folders if not each.running])
+
+
+async def look_at_disks(host: Host, outputs: Mapping[str, str]) -> tuple[list[Disk], dict[str, Disk]]:
+    """The file systems of the profile's places and of `outputs` (by any key), and the one that each output lies on."""
+    asked = {place: host.path(place) for place in PLACES} | {f"run:{key}": path for key, path in outputs.items()}
+    disks = await host.files.disks(asked)
+    lies = {key: disk for key in outputs for disk in disks if f"run:{key}" in disk.paths}
+    plain = [msgspec.structs.replace(disk, paths=tuple(p for p in disk.paths if p in PLACES)) for disk in disks]
+    return plain, lies
+
+
+async def forecast_now(host: Host, thresholds: Thresholds) -> tuple[Forecast, ...]:
+    """The guard's word on a host, from nothing: its jobs, their checkpoints, their logs' ends."""
+    jobs = await host.jobs.list()
+    return await _forecast(host, jobs, thresholds)
+
+
+async def forecast_planned(host: Host, spec: JobSpec, thresholds: Thresholds) -> Forecast | None:
+    """The guard's word on the file system where a job that is planned will save; None where that is not known."""
+    assert spec.save is not None and spec.output_dir is not None
+    there: tuple[Checkpoint, ...] = ()
+    if await host.files.stat(spec.output_dir) is not None:
+        there = tuple(await host.files.checkpoints(spec.output_dir))
+    step = max((each.step for each in there if each.complete and not each.best), default=0)
+    planned = Writer(run=spec.id, plan=spec.save, step=step, checkpoints=there)
+    said = await _forecast(host, await host.jobs.list(), thresholds, (planned, spec.output_dir))
+    return next((each for each in said if any(save.run == spec.id for save in each.saves) or each.failing), None)
+
+
+async def _forecast(
+    host: Host, jobs: list[JobInfo], thresholds: Thresholds, planned: tuple[Writer, str] | None = None
+) -> tuple[Forecast, ...]:
+    from dm_isaac_g1.fleet.glance import glance
+
+    now = time.time()
+    folders = await all_folders(host, jobs)
+    by_path: dict[str, Folder] = {folder.path: folder for folder in folders}
+    writers: dict[str, Writer] = {}
+    outputs: dict[str, str] = {}
+    for job in jobs:
+        if job.state.ended or job.spec.save is None or job.spec.output_dir is None:
+            continue
+        path = job.spec.output_dir.rstrip("/")
+        run = await glance(host, job)
+        run.checkpoints = by_path[path].checkpoints if path in by_path else ()
+        found = writer(run, now)
+        if found is not None:
+            writers[job.id], outputs[job.id] = found, path
+    if planned is not None:
+        writers[planned[0].run], outputs[planned[0].run] = planned
+    disks, lies = await look_at_disks(host, outputs)
+    on: dict[int, list[Writer]] = {}
+    for key, disk in lies.items():
+        on.setdefault(disk.dev, []).append(writers[key])
+    said = judge(host.name, disks, on, thresholds)
+    if not needs_help(said):
+        return said
+    return judge(host.name, disks, on, thresholds, helps=what_helps(folders, writers.values()))
