@@ -174,6 +174,10 @@ def test_a_tilde_is_the_users_home_here_and_stays_a_tilde_on_the_host(own: Own, 
     assert profile.hosts["ws"].paths.workspace == "~/w"
 
 
+def test_the_home_of_nobody_is_a_missing_file_not_a_traceback() -> None:
+    assert refusal(lambda: profiles.load_profile("~nobody-here/x.yaml")) == "~nobody-here/x.yaml: no such file"
+
+
 def test_the_files_name_is_the_name(own: Own) -> None:
     own("mine", "name: mine\n" + MINIMAL)
     assert profiles.load_profile().name == "mine"
@@ -191,10 +195,19 @@ def test_the_files_name_is_the_name(own: Own) -> None:
         ("hosts:\n  my host: {ssh: a}\n", ":2: hosts.my host: not a host's name; use letters, digits, dots"),
         ("hosts:\n  ws: {roles: [train]}\n", ":2: hosts.ws.ssh: missing; expected text"),
         ("hosts:\n  ws: {ssh: a, roles: [trane]}\n", "found 'trane'; did you mean 'train'?"),
-        ("hosts:\n  ws: {ssh: a, runtime: {docker: {container: ''}}}\n", "empty; expected a container's name"),
+        (
+            "hosts:\n  ws: {ssh: a, runtime: {docker: {container: ''}}}\n",
+            "runtime.docker.container: empty; expected a name",
+        ),
         ("hosts:\n  ws: {ssh: a, runtime: {docker: {}}}\n", "hosts.ws.runtime.docker.container: missing"),
         ("hosts:\n  ws: {ssh: a, paths: {workspace: ''}}\n", "hosts.ws.paths.workspace: empty; expected a folder"),
         (MINIMAL + "defaults:\n  train_host: wss\n", ":4: defaults.train_host: no host 'wss' here; did you mean 'ws'?"),
+        (MINIMAL + "defaults:\n  thresholds: {disk_reserve_gb: .nan}\n", "expected 0 or more, found nan"),
+        (MINIMAL + "defaults:\n  thresholds: {disk_reserve_gb: -1}\n", "expected 0 or more, found -1"),
+        (MINIMAL + "defaults:\n  thresholds: {disk_reserve_share: 2}\n", "expected 0 to 0.9, found 2"),
+        ("hosts:\n  ws: {ssh: a, env: {HF_TOKEN: x}}\n", "env.HF_TOKEN: a secret has no place in a profile; put it"),
+        ("hosts:\n  ws: {ssh: a, env: {'A-B': x}}\n", "hosts.ws.env.A-B: not a variable's name"),
+        ("hosts:\n  ws: {ssh: a, python: ''}\n", "hosts.ws.python: empty; expected an interpreter"),
         (MINIMAL + "defaults:\n  thresholds: {gpu_temp: 1}\n", "did you mean 'gpu_temp_c'?"),
     ],
 )
@@ -222,6 +235,8 @@ def test_check_lists_mistakes_of_form_and_of_meaning_together(own: Own) -> None:
         ("trainer: bc\nsteps: 1e4\n", ":2: steps: expected a whole number, found 10000.0"),
         ("trainer: bc\nlearning_rate: .nan\n", ":2: learning_rate: expected a number above 0, found nan"),
         ("trainer: bc\nsave_total_limit: -1\n", ":2: save_total_limit: expected at least 0, found -1"),
+        ("trainer: bc\ndatasets: ['']\n", ":2: datasets.0: empty; expected a dataset's name or folder"),
+        ("trainer: bc\noutput: ''\n", ":2: output: empty; expected a folder"),
         ("trainer: bc\nbatchsize: 3\n", ":2: batchsize: no such field here; did you mean 'batch_size'?"),
     ],
 )

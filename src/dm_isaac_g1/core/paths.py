@@ -33,10 +33,15 @@ def state_dir() -> Path:
 def lab_dir() -> Path:
     """The embedded lab's folder: $DM_G1_LAB_DIR, or `lab` in the state folder. It may not exist."""
     value = os.environ.get("DM_G1_LAB_DIR")
-    return Path(value).expanduser().absolute() if value else state_dir() / "lab"
+    return expanded(value).absolute() if value else state_dir() / "lab"
 
 
 def shipped(kind: Literal["profiles", "themes"]) -> Path:
     """The folder that came with dm-g1: inside the installed wheel, or beside `src/` in a checkout."""
     installed = _PACKAGE / "_shipped" / kind
     return installed if installed.is_dir() else _PACKAGE.parents[1] / kind
+
+
+def expanded(text: str) -> Path:
+    """The path with a leading `~` as the user's home; `~somebody` stays as it is where there is no such user."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  Path.expanduser raises RuntimeError for an unknown user

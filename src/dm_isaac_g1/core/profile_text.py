@@ -17,7 +17,7 @@ hosts:
 
 _TAIL = """
 defaults:
-  # theme: dm-dark
+  # theme: dm-dark              # or dm-light
   # hub_org: my-organisation    # where models and datasets go on the Hugging Face Hub
   # recipe: g1-groot-n16        # what the launch form begins with
   # keys: {train.start: t}      # re-bound keys: action name -> key

@@ -7,15 +7,14 @@ or ending in .yaml is a file. The file's name is the profile's name.
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from dm_isaac_g1.core import expected, paths, profile_text, targets, yamlfile
+from dm_isaac_g1.core import expected, paths, profile_text, yamlfile
+from dm_isaac_g1.core.checks import HOST_NAME, profile_problems, recipe_problems
 from dm_isaac_g1.core.errors import ConfigError
 from dm_isaac_g1.core.profile import Host, Profile
 from dm_isaac_g1.core.recipe import Recipe
@@ -24,7 +23,6 @@ from dm_isaac_g1.core.yamlfile import Document, Problem
 VARIABLE = "DM_G1_PROFILE"
 
 _SUFFIXES = (".yaml", ".yml")
-_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,52 +73,6 @@ def list_profiles() -> list[Found]:
     return _listed([("user", paths.config_dir() / "profiles"), ("shipped", paths.shipped("profiles"))])
 
 
-def profile_problems(document: Document) -> list[Problem]:
-    """All mistakes of a profile: of form, then of meaning where the form allows to look."""
-    problems = document.problems(Profile)
-    found = list(_meanings(document))
-    known = {problem.field for problem in problems}
-    problems += [problem for problem in found if problem.field not in known]
-    return sorted(problems, key=lambda problem: problem.line)
-
-
-def _meanings(document: Document) -> Iterator[Problem]:
-    hosts = document.value.get("hosts")
-    for name, host in hosts.items() if isinstance(hosts, dict) else ():
-        if not _HOST_NAME.fullmatch(name):
-            yield document.problem(("hosts", name), "not a host's name", "use letters, digits, dots and dashes")
-        if isinstance(host, dict):
-            yield from _host_meanings(document, name, host)
-    defaults = document.value.get("defaults")
-    train_host = defaults.get("train_host") if isinstance(defaults, dict) else None
-    if isinstance(train_host, str) and isinstance(hosts, dict) and train_host not in hosts:
-        yield document.problem(
-            ("defaults", "train_host"), f"no host {train_host!r} here", expected.did_you_mean(train_host, hosts)
-        )
-
-
-def _host_meanings(document: Document, name: str, host: dict[str, Any]) -> Iterator[Problem]:
-    checks: tuple[tuple[str, type, Callable[[Any], object]], ...] = (
-        ("ssh", str, targets.parse),
-        ("port", int, targets.port),
-    )
-    for field, type_, parse in checks:
-        value = host.get(field)
-        if isinstance(value, type_):
-            try:
-                parse(value)
-            except ConfigError as error:
-                yield document.problem(("hosts", name, field), error.what, error.fix)
-    runtime = host.get("runtime")
-    docker = runtime.get("docker") if isinstance(runtime, dict) else None
-    if isinstance(docker, dict) and docker.get("container") == "":
-        yield document.problem(("hosts", name, "runtime", "docker", "container"), "empty; expected a container's name")
-    places = host.get("paths")
-    for place, value in places.items() if isinstance(places, dict) else ():
-        if value == "":
-            yield document.problem(("hosts", name, "paths", place), "empty; expected a folder on the host")
-
-
 def _expanded(profile: Profile, base: Path) -> Profile:
     return msgspec.structs.replace(
         profile,
@@ -146,7 +98,7 @@ def _filled(text: str) -> str:
 
 def _local(text: str, base: Path) -> Path:
     """A file on this machine: `~` is the user's home, a relative one stands beside the profile."""
-    return base / Path(_filled(text)).expanduser()
+    return base / paths.expanded(_filled(text))
 
 
 def _only_profile() -> str:
@@ -176,20 +128,6 @@ def list_recipes(profile: Profile | None = None) -> list[Found]:
     return _listed([*own, ("user", paths.config_dir() / "recipes"), ("shipped", paths.shipped("profiles") / "recipes")])
 
 
-def recipe_problems(document: Document) -> list[Problem]:
-    """All mistakes of a recipe."""
-    problems = document.problems(Recipe)
-    known = {problem.field for problem in problems}
-    for field, least in (("steps", 1), ("batch_size", 1), ("save_steps", 1), ("save_total_limit", 0), ("gpus", 1)):
-        value = document.value.get(field)
-        if isinstance(value, int) and value < least and field not in known:
-            problems.append(document.problem((field,), f"expected at least {least}, found {value}"))
-    rate = document.value.get("learning_rate")
-    if isinstance(rate, int | float) and not 0 < rate < float("inf") and "learning_rate" not in known:
-        problems.append(document.problem(("learning_rate",), f"expected a number above 0, found {rate}"))
-    return sorted(problems, key=lambda problem: problem.line)
-
-
 # --- both -------------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +142,7 @@ def _listed(folders: list[tuple[Any, Path]]) -> list[Found]:
 
 def _find(wanted: str, listed: list[Found], kind: str) -> Path:
     if "/" in wanted or wanted.endswith(_SUFFIXES):
-        return Path(wanted).expanduser()
+        return paths.expanded(wanted)
     for found in listed:
         if found.name == wanted:
             return found.path
@@ -231,7 +169,7 @@ def write_new(name: str, hosts: dict[str, Host]) -> Path:
 
     Raises ConfigError where the name is no file name, a host makes no sense, or the profile is already there.
     """
-    if not _HOST_NAME.fullmatch(name):
+    if not HOST_NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no profile name", fix="use letters, digits, dots and dashes")
     folder = paths.config_dir() / "profiles"
     path = folder / f"{name}.yaml"
