@@ -81,7 +81,7 @@ def test_the_example_names_the_machines_of_the_workstation_and_spark() -> None:
 def test_the_labs_recipe_is_small_and_real() -> None:
     recipe = profiles.load_recipe("lab-bc")
     assert (recipe.trainer, recipe.datasets, recipe.save_total_limit) == ("bc", ("g1_right_arm",), 2)
-    assert 200 <= recipe.steps <= 1000
+    assert recipe.steps <= 5000
     assert recipe.steps % recipe.save_steps == 0
 
 
