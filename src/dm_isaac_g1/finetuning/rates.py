@@ -1,0 +1,128 @@
+"""How fast a run goes and when it ends, from its own log points and our clock; and when it has stalled.
+
+Never from tqdm's figures: after a resume its rate counts the steps of the run before (`1987.30it/s`), for good.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from dm_isaac_g1.core.profile import Thresholds
+from dm_isaac_g1.core.runs import SavePlan
+
+#: Log points that the speed is the median of.
+POINTS = 50
+#: Saves that the duration of a save is the median of.
+SAVES = 3
+
+
+class Pace:
+    """Feed it (step, wall) of each log point in order; it knows the speed, the time a save takes, and the end."""
+
+    def __init__(self, save_steps: int = 0) -> None:
+        self.save_steps = save_steps
+        self._points: deque[tuple[int, float]] = deque(maxlen=POINTS + 1)
+        self._long: deque[tuple[int, float]] = deque(maxlen=SAVES)
+        self._arrived: float | None = None
+
+    def add(self, step: int, wall: float | None) -> None:
+        """A log point at `step`, written at `wall` (seconds since the epoch; None: unknown, left out).
+
+        A step or a clock that goes back (a resume, a clock that was set) starts the measuring again.
+        """
+        if wall is None or not math.isfinite(wall):
+            return
+        if self._points and (step <= self._points[-1][0] or wall < self._points[-1][1]):
+            if step == self._points[-1][0]:
+                return
+            self._points.clear()
+        if self._points and self._saved_between(self._points[-1][0], step):
+            self._long.append((step - self._points[-1][0], wall - self._points[-1][1]))
+        self._points.append((step, wall))
+        self._arrived = wall
+
+    def extend(self, points: Iterable[tuple[int, float | None]]) -> None:
+        for step, wall in points:
+            self.add(step, wall)
+
+    @property
+    def speed(self) -> float | None:
+        """Steps a second: the median over the last points, so that a save or a pause between them does not count."""
+        points = list(self._points)
+        times = [
+            (wall - before_wall) / (step - before)
+            for (before, before_wall), (step, wall) in zip(points, points[1:], strict=False)
+        ]
+        middle = median(times) if times else 0.0
+        if middle > 0:
+            return 1 / middle
+        # Points that came in bursts: all of them over all of their time.
+        if len(points) > 1 and points[-1][1] > points[0][1]:
+            return (points[-1][0] - points[0][0]) / (points[-1][1] - points[0][1])
+        return None
+
+    @property
+    def save_seconds(self) -> float | None:
+        """What a save takes: how much longer the interval with a save in it was. None: none seen yet."""
+        speed = self.speed
+        if not speed or not self._long:
+            return None
+        return max(0.0, median(took - steps / speed for steps, took in self._long))
+
+    def eta(self, plan: SavePlan, now: float) -> float | None:
+        """Seconds until the run ends, its saves included; None where the speed or the end is not known."""
+        speed = self.speed
+        if not speed or not self._points or plan.max_steps <= 0 or self._arrived is None:
+            return None
+        step, wall = self._points[-1]
+        left = remaining(step, plan, speed, self.save_seconds or 0.0)
+        return max(0.0, left - max(0.0, now - wall))
+
+    def _saved_between(self, before: int, step: int) -> bool:
+        """Whether a save lies in the interval. One at `before` does: it is written after that step's log point."""
+        return self.save_steps > 0 and (step - 1) // self.save_steps > (before - 1) // self.save_steps
+
+
+def remaining(step: int, plan: SavePlan, speed: float, save_seconds: float) -> float:
+    """Seconds of a run from `step` to its end: the steps, each save, the last one and the final model."""
+    left = max(0, plan.max_steps - step)
+    saves = 0
+    if plan.save_steps > 0:
+        saves = plan.max_steps // plan.save_steps - step // plan.save_steps + (plan.max_steps % plan.save_steps > 0)
+    return left / speed + max(0, saves) * save_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """No new step for `quiet` seconds, where `allowed` would be long."""
+
+    quiet: float
+    allowed: float
+
+
+def stall(
+    now: float,
+    last_step: float | None,
+    speed: float | None,
+    *,
+    logging_steps: int = 1,
+    save_seconds: float | None = None,
+    caching: bool = False,
+    thresholds: Thresholds | None = None,
+) -> Stall | None:
+    """Whether a running job has stalled: no new step since `last_step` (seconds since the epoch, as `now`).
+
+    Allowed are `stall_factor` median steps (points that come every `logging_steps` steps take that much longer) and a
+    save, at least `stall_min_s`. A trainer that says it is `caching` shards is not stalled, nor one that has not begun.
+    """
+    limits = thresholds or Thresholds()
+    if caching or last_step is None:
+        return None
+    quiet = now - last_step
+    per_point = max(1, logging_steps) / speed if speed else 0.0
+    allowed = max(limits.stall_min_s, limits.stall_factor * per_point) + 2 * (save_seconds or 0.0)
+    return Stall(quiet, allowed) if quiet > allowed else None
