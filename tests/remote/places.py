@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +105,20 @@ class Link:
 
     port: int
     connection: asyncssh.SSHClientConnection | None = None
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def __call__(self) -> asyncssh.SSHClientConnection:
-        if self.connection is None or self.connection.is_closed():
-            self.connection = await asyncssh.connect(
-                "127.0.0.1", self.port, username="test", known_hosts=None, client_keys=None, config=None
-            )
-        return self.connection
+        async with self._one:
+            if self.connection is None or self.connection.is_closed():
+                self.connection = await asyncssh.connect(
+                    "127.0.0.1", self.port, username="test", known_hosts=None, client_keys=None, config=None
+                )
+            return self.connection
 
-    def cut(self) -> None:
+    async def cut(self) -> None:
         assert self.connection is not None
         self.connection.abort()
+        await self.connection.wait_closed()
 
 
 @contextlib.asynccontextmanager

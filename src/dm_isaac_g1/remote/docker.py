@@ -114,10 +114,13 @@ class DockerRuntime:
             raise DockerUnavailable(
                 f"Docker did not answer within {timeout:g} s", where=self._host, fix="see `systemctl status docker`"
             ) from error
-        except (aiohttp.ClientError, asyncssh.Error, OSError) as error:
+        except (aiohttp.ClientError, asyncssh.Error, OSError, ValueError, KeyError, TypeError) as error:
+            # The last three: an engine that answers no JSON, or not what its API says.
             if connection.is_closed():
                 raise HostUnreachable("the connection was lost", where=self._host) from error
-            raise DockerUnavailable(f"Docker went away: {clean(str(error))}", where=self._host) from error
+            raise DockerUnavailable(
+                f"Docker gave no usable answer: {clean(str(error))[:200]}", where=self._host
+            ) from error
 
     async def _explain(self, error: aiodocker.DockerError, connection: asyncssh.SSHClientConnection) -> DmG1Error:
         """What an engine's error means here, and what to do about it."""

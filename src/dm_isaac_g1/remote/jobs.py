@@ -26,7 +26,9 @@ from dm_isaac_g1.remote.runtime import Runtime
 
 StopMode = Literal["checkpoint", "interrupt", "terminate", "kill"]
 Record = Mapping[str, Any]
-Listing = list[JobInfo]  # inside the class, `list` is its method
+# Inside the class, `list` is its method.
+list_ = list
+Listing = list[JobInfo]
 
 JOB_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[A-Za-z0-9][A-Za-z0-9._-]{0,79}-[0-9a-f]{6}")
 _SECRET_NAME = re.compile(r"(^|_)(TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY)S?$", re.IGNORECASE)
@@ -208,9 +210,9 @@ class Jobs:
             answer = await self._ask("jobs", root=root, have=self._versions)
             answer = answer if isinstance(answer, dict) else {}
             now = _number(answer.get("now"), time.time())
-            ids = [name for name in answer.get("ids") or [] if isinstance(name, str)]
-            fresh = answer.get("jobs") if isinstance(answer.get("jobs"), dict) else {}
-            for raw, record in (fresh or {}).items():
+            names, fresh = answer.get("ids"), answer.get("jobs")
+            ids = [name for name in names if isinstance(name, str)] if isinstance(names, list_) else []
+            for raw, record in fresh.items() if isinstance(fresh, dict) else ():
                 if isinstance(record, dict):
                     id = str(clean_tree(raw))
                     self._known[raw] = read_record(self._host, id, f"{root}/{id}", clean_tree(record), now)  # type: ignore[arg-type]

@@ -214,7 +214,9 @@ class Supervisor:
         self.plan = dict(PLAN, **(job.get("supervisor") or {}))
         self.state = dict(identity(), state="starting", rung=None, signalled=False)
         self.child: int = 0
+        self.command: Any = None
         self.status: int | None = None
+        self.childless = False
         self.ended = 0.0
         self.adopted = False
         self.rung = -1
@@ -243,7 +245,8 @@ class Supervisor:
         env.update({"PYTHONUNBUFFERED": "1", MARKER: self.job["id"], "DM_G1_JOB_DIR": os.getcwd()})
         log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            self.child = subprocess.Popen(
+            # Kept: a Popen that is forgotten buries its child itself, and the exit status with it.
+            self.command = subprocess.Popen(
                 self.plan["argv"],
                 cwd=self.job["cwd"],
                 env=env,
@@ -251,9 +254,10 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-            ).pid
+            )
         finally:
             os.close(log)
+        self.child = self.command.pid
         found = proc_stat(self.child)
         self.note(state="running", child=self.child, child_ticks=found and found[2], started=time.time())
 
@@ -278,7 +282,7 @@ class Supervisor:
     def over(self) -> bool:
         if self.adopted:
             return not alive(self.child, self.state.get("child_ticks"))
-        return self.status is not None
+        return self.status is not None or self.childless
 
     def pause(self, seconds: float) -> None:
         """Sleep, but wake at once when a child ends; then bury what has ended, adopted orphans included."""
@@ -292,6 +296,7 @@ class Supervisor:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except OSError:
+                self.childless = True
                 return
             if pid == 0:
                 return
