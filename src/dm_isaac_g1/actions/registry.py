@@ -116,7 +116,7 @@ def action(
 
 def catalogue() -> dict[str, Action]:
     """All actions by name, in the order of declaration."""
-    from dm_isaac_g1.actions import checkpoints, disk, hosts, profile, remote, train  # noqa: F401  they declare
+    from dm_isaac_g1.actions import train, watch, checkpoints, disk, hosts, profile, remote  # noqa: F401, I001  they declare, in this order
 
     return dict(_actions)
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.actions.train import HostName
-from dm_isaac_g1.core.errors import HostUnreachable, UsageError
+from dm_isaac_g1.core.errors import HostUnreachable
 from dm_isaac_g1.core.events import Event, Log, Progress, Result, Sample
 
 if TYPE_CHECKING:
@@ -154,16 +154,15 @@ async def sync(ctx: Context, params: SyncParams) -> AsyncIterator[Event]:
 
     host = await ctx.host(which(ctx, params.host))
     changed: list[dict[str, Any]] = []
-    for runtime, place in syncing.places(host):
+    for runtime, place, python, main in syncing.places(host):
         yield Progress(text=f"Looking at dm-g1 on {place}")
-        found = await syncing.look(runtime, place, host.profile.python, params.checkout)
+        found = await syncing.look(runtime, place, python, main, params.checkout if main else None)
         yield Progress(text=found.line())
-        if params.dry_run:
-            changed.append(found.data())
-            continue
-        done = await syncing.update(host, runtime, found)
-        yield Progress(text=done.line())
-        changed.append(done.data())
-    if not changed:
-        raise UsageError("nothing to bring up to date", where=host.name)
-    yield Result(text=f"{host.name}: {len(changed)} looked at", data={"host": host.name, "places": changed})
+        if not params.dry_run:
+            found = await syncing.update(runtime, found, host.path("workspace") if main else "/tmp")  # noqa: S108
+            yield Progress(text=found.line())
+        changed.append(found.data())
+    news = [each["place"] for each in changed if each["changed"]]
+    yield Result(
+        text=f"changed: {', '.join(news)}" if news else "nothing changed", data={"host": host.name, "places": changed}
+    )

@@ -17,6 +17,9 @@ def document() -> dict[str, Any]:
     actions = catalogue()
     types: list[Any] = [AnyEvent, *(each.params for each in actions.values())]
     (events, *params), parts = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    # JSON has no NaN; see `events.encode`.
+    value = parts["MetricPoint"]["properties"]["value"]
+    value |= {"type": ["number", "null"], "description": "null: not a finite number (NaN)"}
     return {
         "$schema": DIALECT,
         "title": "dm-g1 events",

@@ -136,6 +136,10 @@ async def list_jobs(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
     )
 
 
+#: Modes that lose every step since the last checkpoint at once: they need a yes.
+HARSH = ("terminate", "kill")
+
+
 class StopParams(Params, frozen=True, kw_only=True):
     job_id: JobId
     mode: Annotated[
@@ -158,7 +162,8 @@ async def stop(ctx: Context, params: StopParams) -> AsyncIterator[Event]:
         yield Job(job=job)
         yield Result(text=f"{job.id} has ended already ({job.state.value})", data=_ended(job))
         return
-    await ctx.confirm(Plan(title=f"Stop {job.id} on {host.name}", lines=stop_lines(job, params.mode)))
+    if params.mode in HARSH:
+        await ctx.confirm(Plan(title=f"Stop {job.id} on {host.name}", lines=stop_lines(job, params.mode)))
     request = await host.jobs.stop(job.id, params.mode, ctx.by)
     if request.by != ctx.by:
         yield Progress(text=f"{request.by} asked first ({request.mode})")

@@ -130,7 +130,7 @@ def checkpoints(events: Iterable[ev.Checkpoints], now: float) -> list[str]:
     rows = []
     for event in events:
         for each in sorted(event.checkpoints, key=lambda one: one.step, reverse=True):
-            state = "being written" if each.writing else "complete" if each.complete else "partial"
+            state = "complete" if each.complete else "being written" if each.writing else "partial"
             kind = "full" if each.full else "weights only"
             rows.append(
                 (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Protocol
@@ -10,6 +11,7 @@ import click
 
 from dm_isaac_g1.cli import views
 from dm_isaac_g1.core import events as ev
+from dm_isaac_g1.core.errors import DmG1Error
 
 
 class Writer(Protocol):
@@ -37,7 +39,7 @@ class TextWriter:
         self._action = action
         self._rows: list[ev.Event] = []
         #: The last line of a log was unfinished, and may be replaced.
-        self._open = ""
+        self._open: str | None = None
 
     def write(self, event: ev.Event) -> None:
         match event:
@@ -49,38 +51,53 @@ class TextWriter:
                 self._say(views.alert(event), err=True)
             case ev.Failure():
                 self._flush()
-                error = " ".join(part for part in (f"{event.where}: {event.what}" if event.where else event.what,))
-                self._say(f"dm-g1: {error}" + (f"; {event.fix}" if event.fix else ""), err=True)
+                error = DmG1Error(event.what, where=event.where, fix=event.fix)
+                self._say(f"dm-g1: {error.line()}", err=True)
             case ev.Result():
                 self._flush()
                 if event.text and self._action not in QUIET:
                     self._say(event.text)
+            case ev.Job() if self._action in TOLD:
+                pass
             case _:
                 self._rows.append(event)
-                if self._action in LIVE:
-                    self._flush()
 
     def _flush(self) -> None:
+        self._end_line()
         for line in views.lines(self._rows, time.time()):
             self._say(line)
         self._rows = []
 
     def _log(self, event: ev.Log) -> None:
-        """Lines of a log. A line that may be replaced yet (a progress bar) is held back until its end."""
-        lines = list(event.lines)
+        """Lines of a log. A line without an end yet (a progress bar) waits for it; a terminal shows it meanwhile."""
         if event.dropped:
             self._say(f"… {event.dropped} lines left out", err=True)
         if event.source == "stderr":
-            for line in lines:
+            for line in event.lines:
                 click.echo(line, err=True)
             return
+        terminal = sys.stdout.isatty()
+        if terminal and self._open is not None:
+            click.echo("\r\x1b[K", nl=False)
+        if self._open is not None and not event.replaced:
+            click.echo(self._open)
+        lines, self._open = list(event.lines), None
+        if event.unfinished and lines:
+            self._open = lines.pop()
         for line in lines:
             click.echo(line)
+        if terminal and self._open:
+            click.echo(self._open[: shutil.get_terminal_size().columns - 1], nl=False)
+
+    def _end_line(self) -> None:
+        if self._open is not None:
+            click.echo("" if sys.stdout.isatty() else self._open)
+            self._open = None
 
     def _say(self, text: str, *, err: bool = False) -> None:
         click.echo(text, err=err)
 
 
-#: Actions whose result says nothing that was not shown; and those whose events are shown as they come.
+#: Actions whose result says nothing that was not shown, and those whose sentences say all of their job.
 QUIET = frozenset({"remote.exec", "train.logs"})
-LIVE = frozenset({"train.stop", "train.start"})
+TOLD = frozenset({"train.stop", "train.start"})

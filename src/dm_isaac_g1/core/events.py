@@ -44,6 +44,8 @@ class Log(Event, frozen=True, kw_only=True, tag="log"):
     replaced: bool = False
     #: Lines left out because the reader was too slow.
     dropped: int = 0
+    #: The last line has no end yet: the next event may replace it.
+    unfinished: bool = False
 
 
 class Metrics(Event, frozen=True, kw_only=True, tag="metrics"):
@@ -132,10 +134,18 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: Event) -> bytes:
-    """One JSON line, without its newline."""
+    """One JSON line, without its newline. JSON has no NaN: a value that is not a finite number becomes null."""
     return _encoder.encode(event)
 
 
 def decode(line: bytes | str) -> AnyEvent:
-    """The event of one JSON line. Raises msgspec.DecodeError or ValidationError (a DecodeError)."""
-    return _decoder.decode(line)
+    """The event of one JSON line; null as a point's value is NaN. Raises msgspec.DecodeError or its ValidationError."""
+    try:
+        return _decoder.decode(line)
+    except msgspec.ValidationError:
+        plain = msgspec.json.decode(line)
+        for point in plain.get("points", ()) if isinstance(plain, dict) and plain.get("event") == "metrics" else ():
+            if isinstance(point, dict) and point.get("value", 0) is None:
+                point["value"] = float("nan")
+        event: AnyEvent = msgspec.convert(plain, AnyEvent)
+        return event

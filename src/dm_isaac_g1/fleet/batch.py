@@ -21,6 +21,7 @@ class Batch:
         self._host, self._run, self._apply = host, run, apply
         self._lines: list[str] = []
         self._replaced = False
+        self._unfinished = False
         self._dropped = 0
         self._points: list[MetricPoint] = []
         self._progress: TrainProgress | None = None
@@ -28,8 +29,9 @@ class Batch:
         self._at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def lines(self, lines: tuple[str, ...], *, replaced: bool) -> None:
+    def lines(self, lines: tuple[str, ...], *, replaced: bool, unfinished: bool = False) -> None:
         """Lines as `LineSplitter` gives them: with `replaced` the first takes the place of the last one given."""
+        self._unfinished = unfinished
         if not lines:
             return
         if replaced and self._lines:
@@ -71,7 +73,16 @@ class Batch:
             lines, self._lines = tuple(self._lines), []
             replaced, self._replaced = self._replaced, False
             dropped, self._dropped = self._dropped, 0
-            self._apply(Log(host=self._host, source=self._run, lines=lines, replaced=replaced, dropped=dropped))
+            self._apply(
+                Log(
+                    host=self._host,
+                    source=self._run,
+                    lines=lines,
+                    replaced=replaced,
+                    dropped=dropped,
+                    unfinished=self._unfinished,
+                )
+            )
 
     def _soon(self) -> None:
         if self._timer is None:

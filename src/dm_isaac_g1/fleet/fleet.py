@@ -48,7 +48,10 @@ ALERTS_EVERY = 1.0
 
 
 class Fleet:
-    """An async context manager. `only`: the names of the hosts to open, all of the profile's where it is None."""
+    """An async context manager. `only`: the names of the hosts to open, all of the profile's where it is None.
+
+    `hosts`: hosts that somebody else opened and will close.
+    """
 
     def __init__(
         self,
@@ -57,11 +60,13 @@ class Fleet:
         *,
         only: Iterable[str] | None = None,
         recent: int = RECENT,
+        hosts: Hosts | None = None,
     ) -> None:
         self.profile = profile
         self.config = config
         self.store = Store()
-        self.hosts = Hosts(profile, config)
+        self.hosts = hosts or Hosts(profile, config)
+        self._owned = hosts is None
         self._names = tuple(self.hosts.check(name) for name in only) if only is not None else self.hosts.names
         self._recent = recent
         self._keeper = Keeper(self._tell)
@@ -75,7 +80,8 @@ class Fleet:
     async def __aenter__(self) -> Fleet:
         await self._stack.__aenter__()
         try:
-            await self._stack.enter_async_context(self.hosts)
+            if self._owned:
+                await self._stack.enter_async_context(self.hosts)
             await self._stack.enter_async_context(self._keeper)
             for name in self._names:
                 self._watch(await self.hosts.open(name))
@@ -107,6 +113,10 @@ class Fleet:
         following = self._following.get(run)
         return following is not None and following.caught_up
 
+    def judged(self, host: str) -> bool:
+        """Whether the guard has spoken of a host's disks."""
+        return host in self._disks and self._disks[host].judged
+
     async def settled(self, timeout: float = 15.0) -> bool:
         """Wait until the picture is complete: each host answered or is known to be away, its jobs are listed, its
         disks judged, and the runs that are followed are read. False when `timeout` seconds did not do."""
@@ -117,8 +127,17 @@ class Fleet:
         except TimeoutError:
             self._judge(time.time())
             return False
+        await self.judge()
         self._judge(time.time())
         return True
+
+    async def judge(self) -> None:
+        """Ask the guard of every host that is up again, now that more is known of its runs."""
+        up = [name for name in self._disks if self.store.hosts[name].status.state == "up"]
+        answers = await asyncio.gather(*(self._disks[name].judge() for name in up), return_exceptions=True)
+        for name, answer in zip(up, answers, strict=True):
+            if isinstance(answer, BaseException):
+                self._tell(f"{name} disks", answer)
 
     def _settled(self, name: str) -> bool:
         view = self.store.hosts.get(name)

@@ -61,7 +61,9 @@ def superfluous(folder: Folder, keep: int, *, incomplete_only: bool = False) -> 
     kept = {each.path for each in [each for each in ordered if each.complete and not each.best][:keep]}
     doomed = []
     for index, each in enumerate(ordered):
-        in_work = each.writing or (folder.running and index == 0 and not each.complete)
+        # Of a job of ours that has ended nothing is written any more, however young its files are.
+        in_work = each.writing if folder.job is None else False
+        in_work = in_work or (folder.running and (each.writing or (index == 0 and not each.complete)))
         if in_work or each.best or each.path in kept or (each.complete and incomplete_only):
             continue
         doomed.append(each)

@@ -37,7 +37,10 @@ def writer(run: RunView, now: float) -> Writer | None:
         plan=spec.save,
         step=step_of(run) or 0,
         rate=rate_of(run, now, pace),
-        checkpoints=run.checkpoints,
+        # A complete one is written to its end, however young its files are.
+        checkpoints=tuple(
+            msgspec.structs.replace(each, writing=False) if each.complete else each for each in run.checkpoints
+        ),
         save_seconds=pace.save_seconds,
     )
 

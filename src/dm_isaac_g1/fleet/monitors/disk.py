@@ -47,13 +47,13 @@ class DiskMonitor:
         while True:
             self._asked.clear()
             await self._host.ready()
-            await self._judge()
-            self.judged = True
+            await self.judge()
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await self._asked.wait()
 
-    async def _judge(self) -> None:
+    async def judge(self) -> None:
+        """Ask the guard now. Raises what asking the host raises."""
         now = time.time()
         runs = {run.id: run for run in self._running()}
         outputs = {id: run.job.spec.output_dir for id, run in runs.items() if run.job.spec.output_dir}
@@ -73,6 +73,7 @@ class DiskMonitor:
         known = self._store.hosts.get(self._host.name)
         if known is None or known.forecasts != said:
             self._apply(Forecasts(host=self._host.name, forecasts=said))
+        self.judged = True
 
     def _running(self) -> list[RunView]:
         name = self._host.name

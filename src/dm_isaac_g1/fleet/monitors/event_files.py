@@ -61,7 +61,7 @@ class EventFilesMonitor:
 
     async def _find(self) -> list[str]:
         """The event files in the folder and in the folders in it (transformers makes one a start)."""
-        found: Sequence[Found] = await self._host.files.find(self._folder, f"{PREFIX}*", 2)  # type: ignore[assignment]
+        found: Sequence[Found] = await self._host.files.find(self._folder, f"{PREFIX}*", 2)
         return [each.path for each in found]
 
     async def _read(self, path: str, file: _File) -> None:

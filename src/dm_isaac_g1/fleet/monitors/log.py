@@ -97,7 +97,7 @@ class LogMonitor:
             at=wall,
         )
         lines = self._lines.feed(chunk.data)
-        self._batch.lines(lines.lines, replaced=lines.replaced)
+        self._batch.lines(lines.lines, replaced=lines.replaced, unfinished=not chunk.data.endswith(b"\n"))
         self._keep(chunk.data)
         if live:
             if not self.caught_up.is_set():
