@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from dockerd import Engine, engine  # noqa: F401 - a fixture
 from localruntime import agent_ask
@@ -180,8 +182,10 @@ async def test_damaged_folders_are_listed_with_what_is_wrong_and_hide_nobody(tmp
             job={**spec, "id": "numbers"},
             state=b'{"pid": NaN, "started": Infinity, "child": 1e400, "rung": {}}',
         ),
-        "bin\udcff": write(root / "bin\udcff", job=spec),
+        "surrogate": write(root / "surrogate", job=b'{"id": "\\udcff"}'),
+        "big": write(root / "big", job=b'{"id": ' + b"9" * 400 + b"}"),
     }
+    write(root / "no\udcffutf8", job=spec)
     for name in ("lost+found", "empty", ".hidden"):
         (root / name).mkdir()
     (root / "file").write_text("x")
@@ -194,9 +198,11 @@ async def test_damaged_folders_are_listed_with_what_is_wrong_and_hide_nobody(tmp
         assert "\x1b" not in repr(job)
         if job.id == good.id:
             assert job == good
-        elif job.id != "numbers":
+        else:
             assert job.diagnosis is not None and job.diagnosis.code == "malformed", job
     assert await place.jobs.list() == jobs
+    wire = json.dumps(agent_jobs.jobs(place.root))
+    assert len(msgspec.json.decode(wire)["jobs"]) == len(jobs), "the connection carries all of it"
 
 
 async def test_what_a_folder_says_reaches_nobody_with_escape_sequences(tmp_path: Path) -> None:
@@ -223,8 +229,6 @@ async def test_a_folder_without_a_state_is_queued_at_first_and_lost_later(tmp_pa
         Path(place.root, id), job={"id": id, "name": "cut", "kind": "command", "argv": ["true"], "cwd": "/tmp"}
     )
     assert (await place.jobs.get(id)).state is JobState.QUEUED
-    import os
-
     os.utime(folder / "job.json", (1.0, time.time() - 61))
     job = await place.jobs.get(id)
     assert job.state is JobState.LOST and job.diagnosis is not None and "never started" in job.diagnosis.cause

@@ -31,7 +31,7 @@ def jobs(root: str, have: dict[str, str] | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     ids: list[str] = []
     try:
-        names = sorted(os.listdir(root))
+        names = sorted(name for name in os.listdir(root) if job_plain(name))
     except FileNotFoundError:
         names = []
     for name in names:
@@ -42,7 +42,7 @@ def jobs(root: str, have: dict[str, str] | None = None) -> dict[str, Any]:
                 found[name] = record
     for gone in set(_jobs_ended) - {os.path.join(root, name) for name in names}:
         if os.path.dirname(gone) == root:
-            del _jobs_ended[gone]
+            _jobs_ended.pop(gone, None)
     return {"ids": ids, "jobs": found, "now": time.time()}
 
 
@@ -100,6 +100,8 @@ def job_file(path: str) -> tuple[Any, Any, str | None]:
             value = json.loads(file.read(JOB_FILE_MAX))
         if not isinstance(value, dict):
             return version, None, "not a JSON object"
+        if not job_plain(value):
+            return version, None, "holds what JSON cannot carry"
     except FileNotFoundError:
         return None, None, None
     except OSError as error:
@@ -108,6 +110,23 @@ def job_file(path: str) -> tuple[Any, Any, str | None]:
         return version, None, "not JSON"
     _job_files[path] = (version, value)
     return version, value, None
+
+
+def job_plain(value: Any, depth: int = 32) -> bool:
+    """Whether a value goes over the wire: Python reads NaN, lone surrogates and endless nesting; others do not."""
+    if depth == 0:
+        return False
+    if isinstance(value, str):
+        return not any(0xD800 <= ord(each) <= 0xDFFF for each in value)
+    if isinstance(value, float):
+        return value - value == 0.0
+    if isinstance(value, int):
+        return abs(value) < 1 << 63
+    if isinstance(value, list):
+        return all(job_plain(each, depth - 1) for each in value)
+    if isinstance(value, dict):
+        return all(job_plain(key) and job_plain(each, depth - 1) for key, each in value.items())
+    return True
 
 
 def job_stat(folder: str, name: str, field: str) -> Any:

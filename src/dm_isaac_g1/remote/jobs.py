@@ -144,7 +144,8 @@ def read_record(host: str, id: str, folder: str, record: Record, now: float) -> 
 
 
 def _number(value: object, default: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else default
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+    return value if good else default
 
 
 class Jobs:
