@@ -148,7 +148,8 @@ async def _attempt(
         await _answered(task, seen, reach)
         return await task
     except (OSError, asyncssh.Error, ValueError) as error:
-        if isinstance(error, asyncssh.KeyExchangeFailed) and seen.key is None:
+        if seen.key is None and seen.spoke() and not isinstance(error, asyncssh.PermissionDenied):
+            # Only the kind of key that is known was asked for. A host that has another kind ends it there, or hangs up.
             seen.key = await _fetch_key(target, jumps)
         raise explain(error, target, seen) from error
     finally:
@@ -165,6 +166,10 @@ class _Seen:
     connection: asyncssh.SSHClientConnection | None = None
     key: asyncssh.SSHKey | None = None
     address: str = ""
+
+    def spoke(self) -> bool:
+        """Whether the host said that it speaks SSH."""
+        return self.connection is not None and bool(self.connection.get_extra_info("server_version"))
 
 
 async def _connect(
@@ -236,7 +241,7 @@ async def _answered(task: asyncio.Task[Any], seen: _Seen, reach: float) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + reach
     while not task.done():
-        if seen.connection is not None and seen.connection.get_extra_info("server_version"):
+        if seen.spoke():
             return
         left = deadline - loop.time()
         if left <= 0:
@@ -329,11 +334,11 @@ def explain(error: Exception, target: Target, seen: _Seen) -> DmG1Error:
 
     where = target.name
     address = bracketed(target.known_as, target.known_port)
+    if seen.key is not None:
+        judged = target.known.judge(target.known_as, seen.address, target.known_port, seen.key, name=where)
+        if judged is not None:
+            return judged
     if isinstance(error, asyncssh.HostKeyNotVerifiable | asyncssh.KeyExchangeFailed):
-        if seen.key is not None:
-            judged = target.known.judge(target.known_as, seen.address, target.known_port, seen.key, name=where)
-            if judged is not None:
-                return judged
         if "revoked" in str(error).lower():
             return HostUntrusted(
                 f"the host key of {address} is REVOKED: somebody declared it stolen or retired",

@@ -56,6 +56,8 @@ UNIFIED_SHARE = 0.9
 
 #: The stuck-clock fault of a GB10 after a reboot or update: 481 to 858 MHz under load, where 2171 to 2489 is healthy,
 #: with no event reason set. Idle clocks prove nothing.
+#: Other machines clock down for reasons of their own (an Orin never exceeds 1300 MHz).
+_STUCK_NAME = re.compile(r"\bGB10\b")
 JUDGED_UTIL = 50.0
 STUCK_MHZ = 1500.0
 STUCK_SHARE = 0.5
@@ -205,7 +207,7 @@ class StuckClock:
 
     def look(self, gpu: Gpu) -> str | None:
         """ "stuck-clock" while the fault lasts. Idle samples change nothing: they prove neither."""
-        if gpu.util is None or gpu.sm_mhz is None or gpu.util < JUDGED_UTIL or not _UNIFIED_NAME.search(gpu.name):
+        if gpu.util is None or gpu.sm_mhz is None or gpu.util < JUDGED_UTIL or not _STUCK_NAME.search(gpu.name):
             return "stuck-clock" if self._stuck else None
         slow = gpu.sm_mhz < STUCK_MHZ or (gpu.sm_max_mhz is not None and gpu.sm_mhz < STUCK_SHARE * gpu.sm_max_mhz)
         self._slow = self._slow + 1 if slow else 0
