@@ -60,10 +60,35 @@ def _from_client(process: Process) -> dict[str, str]:
     return accepted
 
 
+class _Command(asyncio.subprocess.SubprocessStreamProtocol):
+    """A command's pipes, and its end. asyncio's own wait() returns only when every heir of the pipes has ended too."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(limit=CHUNK, loop=loop)
+        self.ended: asyncio.Future[int] = loop.create_future()
+        self.transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        self.transport = transport
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        if self.transport is not None and not self.ended.done():
+            self.ended.set_result(self.transport.get_returncode() or 0)
+
+    @property
+    def pid(self) -> int:
+        assert self.transport is not None
+        return self.transport.get_pid()
+
+
 async def _with_pipes(process: Process, command: list[str], env: dict[str, str], home: Path) -> None:
     pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(
-        *command, env=env, cwd=home, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+    transport, child = await asyncio.get_running_loop().subprocess_exec(
+        _Command, *command, env=env, cwd=home, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
     )
     assert child.stdin and child.stdout and child.stderr
     stdin, stdout, stderr = child.stdin, child.stdout, child.stderr
@@ -82,8 +107,7 @@ async def _with_pipes(process: Process, command: list[str], env: dict[str, str],
     try:
         await _attend(process, child, to_child, outputs, lambda size: None)
     finally:
-        stdin.close()
-        child._transport.close() if child.returncode is not None else None  # type: ignore[attr-defined]
+        transport.close()
 
 
 async def _with_terminal(process: Process, command: list[str], env: dict[str, str], home: Path) -> None:
@@ -91,7 +115,8 @@ async def _with_terminal(process: Process, command: list[str], env: dict[str, st
     _resize(ours, process.term_size)
     env = env | {"SSH_TTY": os.ttyname(theirs)}
     try:
-        child = await asyncio.create_subprocess_exec(
+        transport, child = await asyncio.get_running_loop().subprocess_exec(
+            _Command,
             *command,
             env=env,
             cwd=home,
@@ -142,21 +167,22 @@ async def _with_terminal(process: Process, command: list[str], env: dict[str, st
             task.cancel()
         await asyncio.gather(*outputs, return_exceptions=True)
         os.close(ours)
+        transport.close()
 
 
 async def _attend(
     process: Process,
-    child: asyncio.subprocess.Process,
+    child: _Command,
     to_child: Callable[[bytes], Awaitable[None]],
     outputs: list[asyncio.Task[None]],
     resize: Callable[[Any], None],
 ) -> None:
     """Until the command ends; or until its channel is gone, and then end it."""
-    ended = asyncio.create_task(child.wait())
+    ended = child.ended
     gone = asyncio.create_task(process.wait_closed())
     inputs = asyncio.create_task(_feed(process, child.pid, to_child, resize))
     try:
-        await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((ended, gone), return_when=asyncio.FIRST_COMPLETED)
         if ended.done() and not gone.done():
             await asyncio.wait({*outputs}, timeout=LINGER)
             _report(process, ended.result())
@@ -204,7 +230,7 @@ def _report(process: Process, code: int) -> None:
             process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
 
 
-async def _clear(group: int, ended: asyncio.Task[int]) -> None:
+async def _clear(group: int, ended: asyncio.Future[int]) -> None:
     """End the command's process group: by itself within GRACE, then hung up, then killed."""
     await asyncio.wait({ended}, timeout=GRACE)
     for number in (signal.SIGHUP, signal.SIGKILL):

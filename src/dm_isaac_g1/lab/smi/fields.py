@@ -62,7 +62,7 @@ GPU_FIELDS = (
     _field("power.draw", "W", "Power of the board."),
     _field("power.draw.average gpu.power.draw.average", "W", "Power of the board, averaged."),
     _field("power.draw.instant gpu.power.draw.instant", "W", "Power of the board at this moment."),
-    _field("power.limit gpu.power.limit", "W", "Power limit that software set."),
+    _field("power.limit gpu.power.requested_limit", "W", "Power limit that software set."),
     _field("enforced.power.limit gpu.power.current_limit", "W", "Power limit in force."),
     _field("power.default_limit gpu.power.default_limit", "W", "Power limit from the factory."),
     _field("power.max_limit gpu.power.max_limit", "W", "Highest power limit that can be set."),

@@ -52,20 +52,22 @@ def usage(card: Card) -> str:
 def table(card: Card, reading: Reading) -> str:
     """The default screen, in the layout of drivers 580 to 595."""
     v = gpu_values(card, reading)
-    memory = "Not Supported" if card.memory is None else f"{v['memory.used']}MiB / {v['memory.total']:>6}MiB"
-    power = f"{round(reading.power)}W / " + ("N/A" if card.power_limit is None else f"{round(card.power_limit)}W")
+    memory = f"{'Not Supported':<22}" if card.memory is None else f"{v['memory.used']}MiB / {v['memory.total']:>6}MiB"
+    power = f"{round(reading.power)}W / " + (
+        "N/A " if card.power_limit is None else f"{round(card.power_limit)}W"
+    ).rjust(5)
     fan = "N/A" if v["fan.speed"] == NA else v["fan.speed"] + "%"
     lines = [
         time.strftime("%a %b %e %H:%M:%S %Y"),
         _RULE,
-        f"| NVIDIA-SMI {card.driver:<21} Driver Version: {card.driver:<14} CUDA Version: {card.cuda:<8} |",
+        f"| NVIDIA-SMI {card.driver:<22} Driver Version: {card.driver:<14} CUDA Version: {card.cuda:<8} |",
         f"| {SIMULATED:<87} |",
         _COLUMNS,
         "| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |",
         "| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |",
         "|                                         |                        |               MIG M. |",
         "|" + "=" * 41 + "+" + "=" * 24 + "+" + "=" * 22 + "|",
-        f"|   0  {card.short:<31} On |   {card.bus} Off |{'N/A':>21} |",
+        f"|   0  {card.short:<27}{'On':>6}  |   {card.bus} Off |{'N/A':>21} |",
         f"| {fan:>3} {v['temperature.gpu']:>4}C  {v['pstate']:>4} {power:>23} | {memory:>22} |"
         f" {v['utilization.gpu']:>6}%      Default |",
         f"|{'':41}|{'':24}|{'N/A' if card.mig == NA else card.mig:>21} |",
@@ -79,7 +81,7 @@ def table(card: Card, reading: Reading) -> str:
     ]
     for p in reading.processes:
         name = p.name if len(p.name) <= 35 else "..." + p.name[-32:]
-        lines.append(f"|    0   N/A  N/A {p.pid:>15}      C   {name:<35} {p.memory:>6}MiB |")
+        lines.append(f"|    0   N/A  N/A {p.pid:>15}      C   {name:<35} {p.memory:>7}MiB |")
     if not reading.processes:
         lines.append(f"|  {'No running processes found':<86} |")
     return "\n".join([*lines, _RULE]) + "\n"

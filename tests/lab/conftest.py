@@ -1,0 +1,7 @@
+"""Fixtures of the lab's tests; what they call stands in labs.py."""
+
+from __future__ import annotations
+
+from labs import lab
+
+__all__ = ["lab"]
