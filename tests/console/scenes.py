@@ -417,7 +417,8 @@ def nan() -> Store:
     """The loss is NaN since step 5200, and nobody stopped the run."""
     store = training()
     points = tuple(
-        MetricPoint(name="loss", step=step, value=math.nan, wall=NOW - (6100 - step)) for step in range(5200, 6101, 10)
+        MetricPoint(name="loss", step=step, value=math.nan, wall=NOW - (6100 - step) * 0.9)
+        for step in range(5200, 6101, 10)
     )
     store.apply(ev.Metrics(host="workstation", run=RUN, points=points))
     store.apply(
@@ -606,6 +607,13 @@ class SceneFleet:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.hosts = None
+        self.focused: str | None = None
+
+    def apply(self, event: ev.Event) -> None:
+        self.store.apply(event)
+
+    def focus(self, run: str | None) -> None:
+        self.focused = run
 
 
 def fleet_of(store: Store) -> Callable[..., Any]:

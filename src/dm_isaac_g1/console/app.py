@@ -21,6 +21,7 @@ from textual.theme import Theme
 from dm_isaac_g1.console import keys, themes
 from dm_isaac_g1.console.overview import Overview
 from dm_isaac_g1.console.runner import Perform, Runner
+from dm_isaac_g1.core.events import HostStatus
 from dm_isaac_g1.fleet.store import Store
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class DmG1App(App[int]):
         self._missing_theme = wanted if wanted not in self._themes else None
         self.theme = wanted if wanted in self._themes else next(iter(self._themes), "textual-dark")
         self._themed = True
-        self.overview = Overview(profile, Store(), now=now, table=self._table, clock=clock)
+        self.overview = Overview(profile, _before(profile, now()), now=now, table=self._table, clock=clock)
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -102,7 +103,9 @@ class DmG1App(App[int]):
 
         factory = self._fleet_factory
         if factory is None:
+            # asyncssh and its kin take a third of a second to import: in a thread, so that keys answer meanwhile.
             module = await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.fleet.fleet")
+            await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.remote.host")
             factory = module.Fleet
         try:
             async with factory(self.profile, self.config) as fleet:
@@ -115,6 +118,11 @@ class DmG1App(App[int]):
         finally:
             self.fleet = None
             self.fleet_ready.clear()
+
+    def look_at(self, run: str | None) -> None:
+        """The run that the user looks at: the fleet follows it, whatever its state."""
+        if self.fleet is not None:
+            self.fleet.focus(run)
 
     # -- words
 
@@ -159,6 +167,12 @@ class DmG1App(App[int]):
 
         return catalogue()
 
+    def action_command_palette(self) -> None:
+        from dm_isaac_g1.console.palette import Palette
+
+        if not Palette.is_open(self):
+            self.push_screen(Palette(id="--command-palette"))
+
     def open_help(self) -> None:
         from dm_isaac_g1.console.help import Help
 
@@ -176,6 +190,14 @@ class DmG1App(App[int]):
             await module.open_door(self, name)
         except DmG1Error as error:
             self.fail(error)
+
+
+def _before(profile: Profile, now: float) -> Store:
+    """The picture before anything is known: every host of the profile, connecting."""
+    store = Store()
+    for name in profile.hosts:
+        store.apply(HostStatus(host=name, state="connecting", since=now))
+    return store
 
 
 def run(

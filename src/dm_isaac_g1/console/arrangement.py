@@ -23,7 +23,7 @@ WIDE = Size(120, 34)
 
 
 class Wishes(NamedTuple):
-    """Lines that a pane would like to have inside its frame."""
+    """Lines that a pane would like to have inside its frame; `runs` 0: there is none."""
 
     hosts: int = 0
     hosts_brief: int = 0
@@ -52,7 +52,19 @@ def arrange(size: Size, wishes: Wishes, *, stage: str, maximised: str | None) ->
         frame = 2 if is_wide(size) else 1
         lines = min(wishes.alerts + frame, max(frame + 1, body.height // (6 if is_wide(size) else 7)))
         regions["alerts"], body = body.split_horizontal(lines)
+    if not wishes.runs:
+        return regions | _idle(body, wishes, wide=is_wide(size))
     return regions | (_wide(body, wishes) if is_wide(size) else _brief(body, wishes, stage))
+
+
+def _idle(body: Region, wishes: Wishes, *, wide: bool) -> dict[str, Region]:
+    """Without a run there is nothing to plot: hosts, and how to begin."""
+    if wide:
+        shown, _ = body.split_horizontal(min(max(12, wishes.hosts + 2), body.height))
+        hosts, runs = shown.split_vertical(left_width(body.width))
+    else:
+        hosts, runs = body.split_horizontal(min(wishes.hosts_brief + 1, body.height * 3 // 5))
+    return {"hosts": hosts, "runs": runs}
 
 
 def _wide(body: Region, wishes: Wishes) -> dict[str, Region]:

@@ -53,7 +53,7 @@ class Header(Static):
     def _hosts(self) -> Content:
         hosts = self.view.store.hosts.values()
         up = sum(host.status.state == "up" for host in hosts)
-        mark = marks.HOSTS["up" if up == len(hosts) and up else "away" if up else "off"]
+        mark = marks.HOSTS["up" if up == len(hosts) and up else "away"]
         return Content.assemble((mark.glyph, mark.style), f" {up}/{len(hosts)} hosts up")
 
     def _runs(self) -> Content:

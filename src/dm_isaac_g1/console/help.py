@@ -16,6 +16,8 @@ from dm_isaac_g1.console.keys import Key, sign
 class Help(Dialog[None]):
     """Keys in two columns, then what the signs mean, then the commands that do the same."""
 
+    READS = True
+
     def __init__(self, table: tuple[Key, ...], actions: list[tuple[str, str]]) -> None:
         super().__init__("Keys")
         self.table = table
@@ -37,5 +39,9 @@ class Help(Dialog[None]):
 
     @staticmethod
     def _signs() -> Content:
-        shown = [*marks.RUNS.values(), *marks.VERDICTS.values()]
-        return Content("  ") + Content("   ").join(mark.content() for mark in shown)
+        tables = (("runs", marks.RUNS), ("hosts", marks.HOSTS), ("saves", marks.VERDICTS))
+        rows = [
+            Content.styled(f"  {name:<8}", "$muted") + Content("   ").join(mark.content() for mark in table.values())
+            for name, table in tables
+        ]
+        return Content("\n").join(rows)

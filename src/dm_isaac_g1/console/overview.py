@@ -151,7 +151,7 @@ class Overview(Screen[None]):
         wishes = Wishes(
             hosts=max(1, len(self.hosts.lines(inner, 3))),
             hosts_brief=max(1, 2 * len(self.view.store.hosts)),
-            runs=len(self.view.store.runs) + 1,
+            runs=len(self.view.store.runs) + 1 if self.view.store.runs else 0,
             alerts=len(self.view.store.alerts),
         )
         regions = arrangement.arrange(size, wishes, stage=self.stage, maximised=self.maximised)
@@ -194,6 +194,7 @@ class Overview(Screen[None]):
     def select_run(self, id: str | None, *, by_user: bool = True) -> None:
         self._by_user = by_user and id is not None
         self.view.run = id
+        self.dm.look_at(id)
 
     def note_result(self, result: Result) -> None:
         """An action ended: a run that it started becomes the selected one."""
@@ -221,7 +222,7 @@ class Overview(Screen[None]):
 
     def action_focus_pane(self, by: int) -> None:
         order = [id for id in PANES if id != "alerts" or self.view.store.alerts]
-        if self.view.wide and self.maximised is None:
+        if self.maximised is None and (self.view.wide or not self.view.store.runs):
             order = [id for id in order if id in self._arranged.regions]
         now = self._focused_pane()
         to = order[(order.index(now) + by) % len(order)] if now in order else order[0]

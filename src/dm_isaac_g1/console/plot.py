@@ -58,7 +58,7 @@ class Plot(PlotWidget):  # type: ignore[misc]  # textual_plot is not typed for u
 
     def combine_quad_with_pixel(self, quad: tuple[int, int, int, int], canvas: Canvas, x: int, y: int) -> str:
         here, _ = canvas.get_pixel(x, y)
-        return self._TICKS.get(quad, here) if here in "│─└" else here
+        return self._TICKS.get(quad, here) if here in "│─" else here
 
     def draw(self, curve: Curve, *, weight: float, log: bool, braille: bool, last_step: int | None) -> None:
         """Draw `curve`; `last_step` is where the run is planned to end: the x axis reaches there."""
@@ -92,6 +92,17 @@ class Ticks(NumericAxisFormatter):  # type: ignore[misc]
 
 class LogTicks(NumericAxisFormatter):  # type: ignore[misc]
     """Ticks of values that are base-10 logarithms, labelled with what they stand for."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        """Powers of ten; with 2 and 5 between them, or 1 to 9, where the range is short."""
+        for digits in ((1,), (1, 2, 5), tuple(range(1, 10))):
+            decades = range(math.floor(min_) - 1, math.ceil(max_) + 1)
+            ticks = [decade + math.log10(digit) for decade in decades for digit in digits]
+            inside = [tick for tick in ticks if min_ <= tick <= max_]
+            if len(inside) >= 4:
+                break
+        step = -(-len(inside) // max_ticks) or 1
+        return inside[::step]
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         return [_short(10**tick) for tick in ticks]

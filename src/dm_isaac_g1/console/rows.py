@@ -23,7 +23,7 @@ class Rows(ScrollView, can_focus=True):
     """Rows of content; with `selectable`, a cursor among those that have a key."""
 
     DEFAULT_CSS = """
-    Rows { overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }
+    Rows { overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     Rows > .rows--cursor { background: $cursor-bg; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"rows--cursor"}
@@ -63,13 +63,26 @@ class Rows(ScrollView, can_focus=True):
         self._keys = list(keys) if keys is not None else [None] * len(self._rows)
         if len(before) != len(self._rows):
             self._strips.clear()
-            self.virtual_size = Size(self._width, len(self._rows))
+            self._fit()
             self.refresh()
             return
         for y, (old, new) in enumerate(zip(before, self._rows, strict=True)):
             if not old.is_same(new):
                 self._strips.pop(y, None)
                 self.refresh(Region(0, y - self._offset(y), self._width, 1))
+
+    def _fit(self) -> None:
+        """Tell Textual how many rows there are. `virtual_size` lays the whole screen out again when it changes, which
+        costs ten times what a new line of a log does: that is done only when the scrollbar comes or goes."""
+        size = Size(self._width, len(self._rows))
+        needs_bar = size.height > self.scrollable_content_region.height
+        if needs_bar != self.show_vertical_scrollbar or not self.is_attached:
+            self.virtual_size = size
+            return
+        self.set_reactive(Rows.virtual_size, size)
+        if needs_bar:
+            self.vertical_scrollbar.window_virtual_size = size.height
+        self.scroll_y = min(self.scroll_y, float(self.max_scroll_y))
 
     def select(self, key: str | None) -> None:
         """Put the cursor on a row without telling anybody."""

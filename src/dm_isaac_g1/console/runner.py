@@ -100,8 +100,8 @@ class Runner:
                 self.app.overview.note_result(event)
             case ev.Failure():
                 self.app.fail(DmG1Error(event.what, where=event.where, fix=event.fix))
-        if isinstance(event, _PICTURE):
-            self.app.overview.view.store.apply(event)
+        if isinstance(event, _PICTURE) and self.app.fleet is not None:
+            self.app.fleet.apply(event)
 
 
 def progress_line(title: str, event: ev.Progress) -> Content:

@@ -10,7 +10,7 @@ import math
 import time
 from functools import lru_cache
 
-from dm_isaac_g1.core.units import UNKNOWN
+from dm_isaac_g1.core.units import UNKNOWN, duration
 from dm_isaac_g1.remote.clean import clean
 
 
@@ -59,6 +59,16 @@ def figure(value: float | None) -> str:
 def whole(value: float | None, unit: str) -> str:
     """412.3, "W" -> "412 W"."""
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.0f} {unit}"
+
+
+def age(seconds: float | None) -> str:
+    """A span without fractions, never negative: clocks of two machines differ."""
+    return UNKNOWN if seconds is None or not math.isfinite(seconds) else duration(float(round(max(0.0, seconds))))
+
+
+def day(at: float, now: float) -> str:
+    """When something began: the hour for the last day, else the date."""
+    return time.strftime("%H:%M" if now - at < 86_400 else "%d %b", time.localtime(at))
 
 
 def clock(at: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -17,6 +18,12 @@ T = TypeVar("T")
 
 class Dialog(ModalScreen[T]):
     """A modal box. Subclasses give `title_text`, `body()` and `keys`."""
+
+    # Parsed when the first dialog opens, not before the first frame.
+    DEFAULT_CSS = (Path(__file__).with_name("dialog.tcss")).read_text(encoding="utf-8")
+    SCOPED_CSS = False
+    #: There is nothing to fill in: the arrows scroll.
+    READS: ClassVar[bool] = False
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", show=False, priority=True),
@@ -40,7 +47,7 @@ class Dialog(ModalScreen[T]):
         box = Vertical(id="box")
         box.border_title = Content.styled(self.title_text, "bold")
         with box:
-            with VerticalScroll(id="body", can_focus=False):
+            with VerticalScroll(id="body", can_focus=self.READS):
                 yield from self.body()
             yield Static(self.foot(), id="keys")
 

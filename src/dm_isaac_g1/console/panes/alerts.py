@@ -9,7 +9,6 @@ from dm_isaac_g1.console.marks import MUTED
 from dm_isaac_g1.console.panes.pane import View, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.events import Alert
-from dm_isaac_g1.core.units import duration
 
 _ORDER = ("critical", "warning", "info")
 
@@ -22,7 +21,7 @@ def ordered(view: View) -> list[Alert]:
 def row(alert: Alert, now: float, width: int) -> Content:
     """An alert on one line; where that is short, the fix goes first: the title says what, the fix is one key away."""
     mark = marks.SEVERITIES[alert.severity]
-    since = f"  {duration(max(0.0, now - alert.since))}" if alert.since else ""
+    since = f"  {shown.age(now - alert.since)}" if alert.since else ""
     where = shown.name(alert.host, 20) + (f"/{shown.name(alert.run, 28)}" if alert.run and width >= 110 else "")
     head = Content.assemble(
         (f"{mark.glyph} {mark.word:<8} ", f"bold {mark.style}"), (where, "bold"), "  ", shown.line(alert.title, 200)

@@ -11,7 +11,7 @@ from dm_isaac_g1.console.panes.pane import View, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.forecasts import Forecast, SaveForecast, Verdict
 from dm_isaac_g1.core.runs import Checkpoint
-from dm_isaac_g1.core.units import UNKNOWN, duration, size
+from dm_isaac_g1.core.units import size
 from dm_isaac_g1.fleet.store import RunView
 
 SAVED = (
@@ -43,7 +43,7 @@ def saved(checkpoint: Checkpoint, now: float) -> list[Content]:
     return [
         Content(str(checkpoint.step)),
         Content(size(checkpoint.size)),
-        Content.styled(duration(max(0.0, now - checkpoint.mtime)), MUTED),
+        Content.styled(shown.age(now - checkpoint.mtime), MUTED),
         state,
     ]
 
@@ -53,7 +53,7 @@ def coming(save: SaveForecast) -> list[Content]:
     mark = marks.VERDICTS[save.verdict]
     left = "none" if save.verdict is Verdict.FAIL else size(save.free_after)
     final = Content.styled(", final model", MUTED) if save.kind == "final" else Content("")
-    return [Content(str(save.step)), Content(left), Content(duration(save.eta)), mark.content(strong=True) + final]
+    return [Content(str(save.step)), Content(left), Content(shown.age(save.eta)), mark.content(strong=True) + final]
 
 
 def guard(forecast: Forecast, run: RunView, width: int, room: int) -> list[Content]:
@@ -64,7 +64,7 @@ def guard(forecast: Forecast, run: RunView, width: int, room: int) -> list[Conte
     lines = [Content(""), head + free + Content("  ") + mark.content(strong=True)]
     if forecast.failing is not None:
         what = "final model" if forecast.failing.kind == "final" else f"save at step {forecast.failing.step}"
-        when = f" in {duration(forecast.failing.eta)}" if forecast.failing.eta is not None else ""
+        when = f" in {shown.age(forecast.failing.eta)}" if forecast.failing.eta is not None else ""
         lines.append(Content.styled(f"the {what}{when} misses {size(forecast.missing)}", "bold $error"))
     elif forecast.reason:
         lines.append(Content.styled(shown.line(forecast.reason), MUTED))
@@ -83,7 +83,7 @@ def guard(forecast: Forecast, run: RunView, width: int, room: int) -> list[Conte
     if chosen:
         lines += [columns.titles(COMING, layout), *(columns.row(COMING, layout, coming(save)) for save in chosen)]
     elif forecast.full_in is not None:
-        lines.append(Content.styled(f"other writers fill it in {duration(forecast.full_in)}", "$warning"))
+        lines.append(Content.styled(f"other writers fill it in {shown.age(forecast.full_in)}", "$warning"))
     return lines + remedies[:4]
 
 
@@ -144,6 +144,3 @@ class Checkpoints(Rows):
             return None
         mine = [each for each in host.forecasts if any(save.run == run.id for save in each.saves)]
         return mine[0] if mine else None
-
-
-__all__ = ["COMING", "SAVED", "UNKNOWN", "Checkpoints", "coming", "guard", "saved"]

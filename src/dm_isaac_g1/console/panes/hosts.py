@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from textual.content import Content
 
 from dm_isaac_g1.console import bars, marks, shown
@@ -10,7 +12,7 @@ from dm_isaac_g1.console.panes.pane import View, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.forecasts import Forecast, Verdict
 from dm_isaac_g1.core.samples import Disk, Gpu, HostSample, Memory
-from dm_isaac_g1.core.units import UNKNOWN, duration, size
+from dm_isaac_g1.core.units import UNKNOWN, size
 from dm_isaac_g1.fleet.store import HostView
 
 #: Cells: a label (a mount point fits), a figure at the right edge, a graph of the last minutes.
@@ -27,7 +29,7 @@ def block(host: HostView, view: View, width: int, *, role: str = "", detail: int
     if detail == 1:
         return [*lines, _brief(host, width)]
     if host.status.problem and host.status.state != "up":
-        lines.append(Content.styled(f"  {shown.line(host.status.problem)}", "$warning"))
+        lines += _problem(host.status.problem, width)
     if sample is None:
         if not host.status.problem:
             lines.append(Content.styled("  no sample yet", MUTED))
@@ -50,7 +52,7 @@ def block(host: HostView, view: View, width: int, *, role: str = "", detail: int
 
 def _head(host: HostView, role: str, now: float, width: int) -> Content:
     mark = marks.HOSTS[host.status.state]
-    since = duration(max(0.0, now - host.status.since))
+    since = shown.age(now - host.status.since)
     word = {"away": f"away since {shown.clock(host.status.since)}", "refused": "refused"}.get(
         host.status.state, f"{mark.word} {since}"
     )
@@ -61,6 +63,12 @@ def _head(host: HostView, role: str, now: float, width: int) -> Content:
         left += Content.styled("  simulated", "$warning")
     right = Content.styled(word, mark.style if host.status.state != "up" else MUTED)
     return _spread(left, right, width)
+
+
+def _problem(text: str, width: int) -> list[Content]:
+    """Why a host is not there and what to do, on up to three lines."""
+    lines = textwrap.wrap(shown.line(text, 600), width - 2, max_lines=3, placeholder="…")
+    return [Content.styled(f"  {line}", "$warning") for line in lines]
 
 
 def _brief(host: HostView, width: int) -> Content:
@@ -122,11 +130,12 @@ def _pool(memory: Memory, width: int) -> list[Content]:
         ("free", memory.free, FAINT),
     ]
     cells = width - _LABEL - 4 - _FIGURE
+    places = 0 if memory.total >= 100e9 else 1
     strip = bars.stacked([amount for _, amount, _ in parts], cells)
     bar = [Content.styled(text, style) for text, (_, _, style) in zip(strip, parts, strict=False)]
     figure = shown.pair(memory.used, memory.total)
     legend = [
-        Content.assemble((shade, style), (f" {name} ", MUTED), f"{amount / 1e9:.0f}  ")
+        Content.assemble((shade, style), (f" {name} ", MUTED), f"{amount / 1e9:.{places}f}  ")
         for shade, (name, amount, style) in zip(bars.SHADES, parts, strict=True)
     ]
     return [

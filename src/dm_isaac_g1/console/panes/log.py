@@ -6,7 +6,6 @@ A view over the store's `LogBuffer`: what is not visible costs nothing, and a fl
 from __future__ import annotations
 
 from textual.content import Content
-from textual.geometry import Size
 
 from dm_isaac_g1.console import shown
 from dm_isaac_g1.console.marks import FAINT, MUTED
@@ -70,7 +69,7 @@ class LogTail(Rows):
             self._rows = [
                 Content.styled("no line matches the filter" if buffer.lines else "nothing written yet", MUTED)
             ]
-        self.virtual_size = Size(self._width, len(self._rows))
+        self._fit()
         if self.following:
             self.scroll_end(animate=False, immediate=True, force=True)
         elif gone > 0:

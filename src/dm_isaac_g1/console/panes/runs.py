@@ -12,13 +12,14 @@ from dm_isaac_g1.console.marks import MUTED
 from dm_isaac_g1.console.panes.pane import View, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.runs import JobState
-from dm_isaac_g1.core.units import UNKNOWN, duration, speed
+from dm_isaac_g1.core.units import UNKNOWN, speed
 from dm_isaac_g1.fleet.runs import RunPicture, picture
 from dm_isaac_g1.fleet.store import RunView
 
 COLUMNS = (
     Column("state", 10, keep=100),
     Column("run", 20, keep=99),
+    Column("began", 6, keep=25),
     Column("host", 12, keep=20),
     Column("progress", 17, keep=80),
     Column("step", 12, "right", keep=60),
@@ -32,6 +33,7 @@ COLUMNS = (
 BRIEF = (
     Column("state", 10, keep=100),
     Column("run", 16, keep=99),
+    Column("began", 6, keep=25),
     Column("host", 12, keep=20),
     Column("done", 5, "right", keep=80),
     Column("step", 12, "right", keep=60),
@@ -55,6 +57,7 @@ def cells(run: RunView, now: float, *, brief: bool = False) -> list[Content]:
     return [
         state.content(),
         Content.styled(shown.name(job.spec.name, 40), "bold" if not job.state.ended else ""),
+        Content.styled(shown.day(job.spec.created, now) if job.spec.created else UNKNOWN, MUTED),
         Content.styled(shown.name(job.host, 24), MUTED),
         _share(at) if brief else _progress(at, mark.style),
         Content(_steps(at)),
@@ -84,10 +87,12 @@ def _ends(run: RunView, at: RunPicture, now: float) -> Content:
     """When it will be done, or how it ended."""
     job = run.job
     if job.stop is not None and not job.state.ended:
-        return Content.styled(f"{job.rung or job.stop.mode}, asked by {shown.name(job.stop.by, 24)}", "$warning")
+        return Content.styled(
+            f"{shown.name(job.rung or job.stop.mode, 24)}, asked by {shown.name(job.stop.by, 24)}", "$warning"
+        )
     if job.state is JobState.RUNNING:
         if at.eta is not None:
-            return Content.assemble(f"in {duration(at.eta)}", (f", at {shown.clock(now + at.eta)}", MUTED))
+            return Content.assemble(f"in {shown.age(at.eta)}", (f", at {shown.clock(now + at.eta)}", MUTED))
         return Content.styled(shown.name(at.phase, 32), MUTED)
     if job.diagnosis is not None:
         return Content.styled(shown.line(job.diagnosis.cause), marks.RUNS[job.state].style)
@@ -95,8 +100,8 @@ def _ends(run: RunView, at: RunPicture, now: float) -> Content:
         how = f"signal {job.exit.signal}" if job.exit.signal else f"exit {job.exit.code}"
         return Content.styled(how, "$error")
     if job.ended is not None:
-        took = f", took {duration(job.ended - job.started)}" if job.started else ""
-        return Content.styled(f"{duration(max(0.0, now - job.ended))} ago{took}", MUTED)
+        took = f", took {shown.age(job.ended - job.started)}" if job.started else ""
+        return Content.styled(f"{shown.age(now - job.ended)} ago{took}", MUTED)
     return Content.styled("waits" if job.state is JobState.QUEUED else "", MUTED)
 
 
@@ -106,6 +111,23 @@ def ordered(view: View) -> list[RunView]:
     if not view.filter:
         return runs
     return [run for run in runs if view.filter in f"{run.id} {run.job.spec.name} {run.job.host}".lower()]
+
+
+def _step(key: str, text: str) -> Content:
+    return Content.assemble((f"  {key:<4}", "bold $primary"), text)
+
+
+CONNECTING = [Content.styled("Connecting. Runs stand here as soon as their host has told them.", MUTED)]
+#: What stands where runs will stand.
+FIRST_STEPS = [
+    Content.styled("No run yet.", "bold"),
+    Content(""),
+    _step("t", "start a fine-tune: pick a recipe, see that its saves fit, Enter"),
+    _step(":", "find anything there is to do"),
+    _step("?", "all keys"),
+    Content(""),
+    Content.styled("A run outlives this console: close it, open it again, the run is here.", MUTED),
+]
 
 
 class Runs(Rows):
@@ -127,8 +149,9 @@ class Runs(Rows):
         going = sum(not run.job.state.ended for run in runs)
         self.border_title = title("Runs", f"{going} going, {len(runs)} in all" if runs else "")
         if not runs:
-            hint = f"no run matches {self.view.filter!r}" if self.view.filter else "No run yet. t starts a fine-tune."
-            self.show([Content.styled(hint, MUTED)])
+            filtered = [Content.styled(f"No run matches {shown.line(self.view.filter, 40)}.", MUTED)]
+            waits = any(host.status.state == "connecting" for host in self.view.store.hosts.values())
+            self.show(filtered if self.view.filter else CONNECTING if waits else FIRST_STEPS)
             return
         brief = width < FULL_WIDTH
         table = BRIEF if brief else COLUMNS
