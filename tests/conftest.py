@@ -1,17 +1,15 @@
 """What every test stands on: a home of its own, and honest skips for what a machine may lack.
 
-A test that needs OpenSSH's sshd or a Docker engine says so with `require_sshd()` or `require_dockerd()` (or the
-fixtures `sshd` and `dockerd_binary`): it is skipped with the reason where it is missing, and fails where
-DM_G1_REQUIRE_SSHD or DM_G1_REQUIRE_DOCKERD is set, as in CI, so that a skip cannot hide there.
+A test that needs OpenSSH's sshd, a Docker engine or tmux says so with `required`, or the fixtures here.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
+
+from required import require_dockerd, require_sshd
 
 #: Variables of the user that would reach into a test.
 _PERSONAL = (
@@ -55,23 +53,6 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     return home
 
 
-def require_sshd() -> str:
-    """The path of OpenSSH's server, for a test that starts one."""
-    return _require("sshd", "DM_G1_REQUIRE_SSHD", ("/usr/sbin/sshd", "/usr/local/sbin/sshd"))
-
-
-def require_dockerd() -> str:
-    """The path of a Docker engine, for a test that starts one as root."""
-    if os.geteuid() != 0:
-        _missing("starting dockerd needs root", "DM_G1_REQUIRE_DOCKERD")
-    return _require("dockerd", "DM_G1_REQUIRE_DOCKERD", ("/usr/sbin/dockerd", "/usr/bin/dockerd"))
-
-
-def require_tmux() -> str:
-    """The path of tmux, for a test that looks at a real terminal."""
-    return _require("tmux", "DM_G1_REQUIRE_TMUX", ("/usr/bin/tmux",))
-
-
 @pytest.fixture
 def sshd() -> str:
     return require_sshd()
@@ -80,16 +61,3 @@ def sshd() -> str:
 @pytest.fixture
 def dockerd_binary() -> str:
     return require_dockerd()
-
-
-def _require(program: str, variable: str, places: tuple[str, ...]) -> str:
-    found = shutil.which(program) or next((place for place in places if os.access(place, os.X_OK)), None)
-    if found is None:
-        _missing(f"{program} is not installed", variable)
-    return found or ""
-
-
-def _missing(reason: str, variable: str) -> None:
-    if os.environ.get(variable):
-        pytest.fail(f"{reason}, and {variable} is set", pytrace=False)
-    pytest.skip(f"{reason} ({variable} makes this a failure)")

@@ -154,7 +154,7 @@ def test_a_warning_from_before_is_not_the_cause() -> None:
 def test_a_surviving_ranks_complaint_is_not_the_cause() -> None:
     log = (
         "[rank0]: Traceback (most recent call last):\n[rank0]: torch.OutOfMemoryError: CUDA out of memory.\n"
-        "[rank1]: Traceback (most recent call last):\n[rank1]: DistBackendError: NCCL error, connection closed by peer\n"
+        "[rank1]: Traceback (most recent call last):\n[rank1]: DistBackendError: NCCL error, peer closed\n"
     )
     found = diagnose(log, ended())
     assert found is not None and found.code == "cuda-oom"

@@ -15,6 +15,7 @@ import pytest
 from dockerd import Engine, engine  # noqa: F401 - a fixture
 from localruntime import agent_ask
 from places import QUICK, Link, ssh_link
+from sshd import Proxy
 
 from dm_isaac_g1.core.errors import DockerUnavailable, HostUnreachable, RemoteFailed
 from dm_isaac_g1.core.profile import Docker
@@ -146,6 +147,21 @@ async def test_a_command_that_takes_too_long_is_an_error_and_ended(
     await nothing_left(engine, box)
 
 
+async def test_an_interrupted_start_leaves_no_command(
+    engine: Engine,  # noqa: F811
+    box: str,
+    runtime: DockerRuntime,
+) -> None:
+    await runtime.check()
+    for delay in (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16):
+        starting = asyncio.create_task(runtime.run(["sleep", "300"]))
+        await asyncio.sleep(delay)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    await nothing_left(engine, box, within=6)
+
+
 async def test_a_command_that_reads_its_stdin_dies_with_the_connection(
     engine: Engine,  # noqa: F811
     box: str,
@@ -159,6 +175,24 @@ async def test_a_command_that_reads_its_stdin_dies_with_the_connection(
         await cat.write(b"x")
     await nothing_left(engine, box)
     await cat.close()
+
+
+async def test_letting_go_over_a_frozen_link_does_not_hold_up_who_leaves(
+    engine: Engine,  # noqa: F811
+    box: str,
+    link: Link,
+) -> None:
+    proxy = Proxy(link.port)
+    async with proxy.running():
+        through = Link(proxy.port)
+        async with DockerRuntime("spark", Docker(container=box, socket=engine.socket), through) as runtime:
+            cat = await runtime.spawn(["cat"])
+            proxy.freeze()
+            began = time.monotonic()
+            await cat.close()
+            assert time.monotonic() - began < 6
+        proxy.thaw()
+    await nothing_left(engine, box)
 
 
 async def test_a_job_goes_on_when_the_connection_that_started_it_is_cut(

@@ -288,6 +288,40 @@ async def test_a_job_that_saves_nothing_is_not_waited_for(place: Place) -> None:
     assert (await place.ended(job.id)).state is JobState.STOPPED
 
 
+WORKER = """
+import sys, time
+from torch.distributed import init_process_group
+init_process_group("gloo")
+print("worker ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.train
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+async def test_the_workers_of_a_real_torchrun_end_with_it(place: Place, tmp_path: Path, how: str) -> None:
+    pytest.importorskip("torch")
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    argv = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script))
+    job = await place.start(*argv, waits={"interrupt_s": 30})
+    while (await place.said(job, "worker ready", 60)).count("worker ready") < 2:
+        await asyncio.sleep(0.1)
+    if how == "stopped":
+        await place.jobs.stop(job.id, "interrupt", "test")
+    else:
+        assert job.pid is not None
+        os.kill(job.pid, signal.SIGKILL)
+    job = await place.ended(job.id, 40)
+    assert job.exit is not None and carriers(job.id) == []
+    if how == "stopped":
+        assert job.state is JobState.STOPPED and job.exit.code == 1, "torchrun says 1 for every signal"
+    else:
+        assert job.state is JobState.FAILED and job.exit.reaped >= 2
+
+
 # Full disks.
 
 

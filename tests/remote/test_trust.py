@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from conftest import require_sshd
+from required import require_sshd
 from sshd import Sshd, free_port, keygen, public, running
 
 from dm_isaac_g1.core import profile
