@@ -72,8 +72,8 @@ class LogMonitor:
         self.caught_up.set()
 
     def tail(self) -> str:
-        """The end of the log, for a diagnosis."""
-        return b"".join(self._tail)[-TAIL:].decode("utf-8", "replace")
+        """The last lines of the log as a terminal shows them, for a diagnosis."""
+        return "\n".join(LineSplitter().feed(b"".join(self._tail)[-TAIL:]).lines)
 
     def _take(self, chunk: FileChunk) -> None:
         if chunk.restarted:
