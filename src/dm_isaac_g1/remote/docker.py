@@ -33,6 +33,8 @@ CANNOT_CONNECT = 900
 TOKEN = "DM_G1_EXEC"  # noqa: S105 - a variable's name
 #: How long a command may take to end by itself once its stdin ended.
 LETTING_GO_S = 0.5
+#: How long letting go may take at all.
+CLOSING_S = 4.0
 #: Ends every process that carries the token: asked first, killed a second later.
 _REAPER = """
 import os, sys, time
@@ -96,7 +98,7 @@ class DockerRuntime:
     # The engine.
 
     @contextlib.asynccontextmanager
-    async def _engine(self, timeout: float = ANSWER_S) -> AsyncIterator[aiodocker.Docker]:
+    async def _engine(self) -> AsyncIterator[aiodocker.Docker]:
         """The engine, forwarded anew after a reconnect; its errors become ours."""
         import aiodocker
         import aiohttp
@@ -104,7 +106,7 @@ class DockerRuntime:
 
         connection = await self._connection()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(ANSWER_S):
                 async with self._opening:
                     await self._forward.over(connection)
                 yield self._forward.client
@@ -112,7 +114,7 @@ class DockerRuntime:
             raise await self._explain(error, connection) from error
         except TimeoutError as error:
             raise DockerUnavailable(
-                f"Docker did not answer within {timeout:g} s", where=self._host, fix="see `systemctl status docker`"
+                f"Docker did not answer within {ANSWER_S:g} s", where=self._host, fix="see `systemctl status docker`"
             ) from error
         except (aiohttp.ClientError, asyncssh.Error, OSError, ValueError, KeyError, TypeError) as error:
             # The last three: an engine that answers no JSON, or not what its API says.
@@ -217,13 +219,13 @@ class DockerRuntime:
             run = await engine.containers.container(self._spec.container).exec(
                 list(argv), stdin=True, environment={**(env or {}), TOKEN: token}, workdir=cwd
             )
-            stream = run.start()
+            spawned = DockerSpawned(self, run, run.start(), token)
             try:
-                await stream._init()
+                await spawned.begin()
             except BaseException:
-                await stream.close()
+                await spawned.close()  # it may run already
                 raise
-        return DockerSpawned(self, engine, run, stream, token)
+        return spawned
 
     async def run(
         self,
@@ -264,9 +266,8 @@ class DockerRuntime:
 class DockerSpawned:
     """A command in the container. stdout and stderr come in one stream, so stderr is as fresh as stdout was read."""
 
-    def __init__(self, runtime: DockerRuntime, engine: aiodocker.Docker, run: Any, stream: Any, token: str) -> None:
+    def __init__(self, runtime: DockerRuntime, run: Any, stream: Any, token: str) -> None:
         self._runtime = runtime
-        self._engine = engine
         self._run = run
         self._stream = stream
         self._token = token
@@ -274,6 +275,10 @@ class DockerSpawned:
         self._stderr = bytearray()
         self._ended = False
         self._closed = False
+
+    async def begin(self) -> None:
+        """Start the command. Raises what aiodocker and the connection do."""
+        await self._stream._init()
 
     async def read(self, size: int = 65536) -> bytes:
         """Up to `size` bytes of stdout; b"" at its end, also when the connection went."""
@@ -339,6 +344,11 @@ class DockerSpawned:
         self._closed = True
         with contextlib.suppress(*_lost(AssertionError, AttributeError)):
             await self._stream.close()
+        with contextlib.suppress(TimeoutError):  # a frozen link must not hold up whoever leaves
+            async with asyncio.timeout(CLOSING_S):
+                await self._end()
+
+    async def _end(self) -> None:
         until = asyncio.get_running_loop().time() + LETTING_GO_S
         while (found := await self._inspect()) is not None and found.get("Running"):
             if asyncio.get_running_loop().time() > until:

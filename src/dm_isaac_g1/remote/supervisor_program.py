@@ -48,7 +48,7 @@ PLAN: dict[str, Any] = {
     "checkpoint_s": None,  # a save may be an hour away; a harsher request overtakes
     "interrupt_s": 30.0,  # torchrun gives its workers 30 s
     "terminate_s": 10.0,
-    "grace_s": 2.0,  # what ends by itself soon after the main process is not counted as reaped
+    "grace_s": 5.0,  # what ends by itself soon after the main process is not counted as reaped
     "settle_s": 3.0,  # trainers still copy and rotate after the marker of a complete checkpoint
     "tick_s": 0.5,
     "heartbeat_s": 5.0,
