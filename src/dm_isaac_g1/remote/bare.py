@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.core.errors import HostUnreachable, RemoteFailed
+from dm_isaac_g1.remote import tasks
 from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.link import Link
 from dm_isaac_g1.remote.quoting import command_line
@@ -85,9 +86,7 @@ async def gather(spawned: Spawned, argv: Sequence[str], stdin: bytes) -> Complet
                 raise RemoteFailed(f"{clean(argv[0])} gave more than {GATHER_MAX >> 20} MiB of output")
         exit_ = await spawned.wait()
     finally:
-        feeding.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await feeding
+        await tasks.end(feeding)
     return Completed(argv=tuple(argv), exit=exit_, stdout=b"".join(pieces), stderr=await spawned.errors())
 
 
@@ -131,8 +130,7 @@ class SshSpawned:
     async def errors(self) -> bytes:
         """The last 64 KiB of stderr so far; all of it once the command ended."""
         if self._process.exit_status is not None or self._process.exit_signal is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._draining), 1)
+            await asyncio.wait({self._draining}, timeout=1)
         return bytes(self._stderr)
 
     async def wait(self) -> int | None:
@@ -157,12 +155,11 @@ class SshSpawned:
             if self._process.exit_status is None and self._process.exit_signal is None:
                 self._process.terminate()
         self._process.close()
-        self._draining.cancel()
         try:
-            with contextlib.suppress(asyncio.CancelledError, *_lost()):
-                await self._draining
+            await tasks.end(self._draining)
             with contextlib.suppress(TimeoutError, *_lost()):
-                await asyncio.wait_for(self._process.wait_closed(), 2)
+                async with asyncio.timeout(2):
+                    await self._process.wait_closed()
         finally:
             self._sessions.end()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, HostUnreachable, HostUntrusted
+from dm_isaac_g1.remote import tasks
 from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.hostkeys import bracketed
 from dm_isaac_g1.remote.target import Target, resolve
@@ -88,7 +89,8 @@ class Connection:
         for each in (self.ssh, *reversed(self.jumps)):
             each.abort()
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(each.wait_closed(), 1)
+                async with asyncio.timeout(1):
+                    await each.wait_closed()
 
 
 async def login(
@@ -153,10 +155,7 @@ async def _attempt(
             seen.key = await _fetch_key(target, jumps)
         raise explain(error, target, seen) from error
     finally:
-        if not task.done():
-            task.cancel()
-            with contextlib.suppress(BaseException):
-                await task
+        await tasks.end(task)
 
 
 @dataclass

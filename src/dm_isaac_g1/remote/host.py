@@ -18,7 +18,7 @@ from dm_isaac_g1.core import profile as profiles
 from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, UsageError
 from dm_isaac_g1.core.events import HostStatus
 from dm_isaac_g1.core.samples import HostSample
-from dm_isaac_g1.remote import wire
+from dm_isaac_g1.remote import tasks, wire
 from dm_isaac_g1.remote.bare import BareRuntime
 from dm_isaac_g1.remote.broadcast import Broadcast
 from dm_isaac_g1.remote.clean import clean_tree
@@ -82,8 +82,8 @@ class Host:
         if self._docker is not None:
             await self._stack.enter_async_context(self._docker)
         for station in {self._station, self._inside}:
-            await self._stack.enter_async_context(_running(station.run(), f"agent {self.name}"))
-        await self._stack.enter_async_context(_running(self._watch(), f"host {self.name}"))
+            await self._stack.enter_async_context(tasks.running(station.run(), f"agent {self.name}"))
+        await self._stack.enter_async_context(tasks.running(self._watch(), f"host {self.name}"))
         self._tell()
         return self
 
@@ -213,18 +213,6 @@ class Host:
         since = self.status.since if state == self.status.state else self.link.state.since
         self.status = HostStatus(host=self.name, state=state, since=since, problem=line)
         self._statuses.send(self.status)
-
-
-@contextlib.asynccontextmanager
-async def _running(work: Any, name: str) -> AsyncIterator[None]:
-    """A task that lives as long as the block."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def open_host(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dm_isaac_g1.core.errors import AuthFailed, ConfigError, DmG1Error, HostUnreachable, HostUntrusted
+from dm_isaac_g1.remote import tasks
 from dm_isaac_g1.remote.broadcast import Broadcast
 from dm_isaac_g1.remote.connect import (
     CONNECT_TIMEOUT,
@@ -73,9 +74,7 @@ class Link:
 
     async def __aexit__(self, *exc: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await tasks.end(self._task)
         self._enter("off")
         self._states.close()
 
@@ -171,7 +170,8 @@ class Link:
     async def _pause(self, seconds: float) -> None:
         self._retry.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._retry.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._retry.wait()
 
 
 def backoff(failures: int, eager: bool, chance: float | None = None) -> float:
