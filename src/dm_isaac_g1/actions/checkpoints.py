@@ -27,7 +27,8 @@ REMOVE_TIMEOUT = 300.0
 class ListParams(Params, frozen=True, kw_only=True):
     host: HostName = None
     job_id: Annotated[
-        str | None, Meta(description="Only of this job: its id, or a unique beginning of it.", extra={"names": "job"})
+        str | None,
+        Meta(description="Only of this job: its id, or the six digits it ends with.", extra={"names": "job"}),
     ] = None
 
 
@@ -45,7 +46,8 @@ async def list_all(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
 class CleanParams(Params, frozen=True, kw_only=True):
     host: HostName = None
     job_id: Annotated[
-        str | None, Meta(description="Only of this job: its id, or a unique beginning of it.", extra={"names": "job"})
+        str | None,
+        Meta(description="Only of this job: its id, or the six digits it ends with.", extra={"names": "job"}),
     ] = None
     keep: Annotated[int, Meta(description="Newest complete checkpoints kept of each run.", ge=0)] = 1
     incomplete_only: Annotated[bool, Meta(description="Only remove checkpoints that are incomplete.")] = False
@@ -59,14 +61,17 @@ async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
     Says what it will remove, with sizes, and what is lost by it, before it does.
     """
     from dm_isaac_g1.actions.context import Plan
+    from dm_isaac_g1.actions.measure import would_free
     from dm_isaac_g1.remote import hands
 
     host, found = await _look(ctx, params.host, params.job_id)
     doomed = [
         each for folder in found for each in superfluous(folder, params.keep, incomplete_only=params.incomplete_only)
     ]
-    count, size = _sum(doomed)
-    lines = tuple(f"{each.path}  {_size(freed(each))}  {_why(each)}" for each in doomed)
+    gives = await would_free(host.runtime, host.profile.python, [each.path for each in doomed])
+    doomed = [each for each in doomed if each.path in gives]
+    count, size = len(doomed), sum(gives.values())
+    lines = tuple(f"{each.path}  {_size(gives[each.path])}  {_why(each)}" for each in doomed)
     if params.dry_run or not doomed:
         for line in lines:
             yield Progress(text=line)

@@ -84,7 +84,7 @@ class Context:
         return self.hosts.name_for(name, role)
 
     async def find_job(self, id: str) -> tuple[Host, JobInfo]:
-        """The job of that id (or a unique beginning of it) and its host. Raises JobNotFound, UsageError."""
+        """The job of that id (or its last six digits) and its host. Raises JobNotFound, UsageError."""
         return await self.hosts.find_job(id)
 
     async def confirm(self, plan: Plan) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dm_isaac_g1.core.runs import JobInfo
     from dm_isaac_g1.remote.host import Host
 
-JobId = Annotated[str, Meta(description="The job's id, or a unique beginning of it.", extra={"names": "job"})]
+JobId = Annotated[str, Meta(description="The job's id, or the six digits it ends with.", extra={"names": "job"})]
 HostName = Annotated[str | None, Meta(description="The host, by its name in the profile.", extra={"names": "host"})]
 
 

@@ -62,7 +62,7 @@ def superfluous(folder: Folder, keep: int, *, incomplete_only: bool = False) -> 
     doomed = []
     for index, each in enumerate(ordered):
         # Of a job of ours that has ended nothing is written any more, however young its files are.
-        in_work = each.writing if folder.job is None else False
+        in_work = folder.job is None and each.writing and not each.complete
         in_work = in_work or (folder.running and (each.writing or (index == 0 and not each.complete)))
         if in_work or each.best or each.path in kept or (each.complete and incomplete_only):
             continue

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for a host to come up before an action on it gives up; connecting itself has shorter limits.
 READY = 20.0
+#: Lengths of a job id's parts: YYYYmmddTHHMMSS-<name>-<6hex>.
+TIME, SUFFIX = 15, 6
 
 
 class Hosts:
@@ -102,7 +104,7 @@ class Hosts:
         return jobs, {name: answer for name, answer in found.items() if isinstance(answer, DmG1Error)}
 
     async def find_job(self, id: str) -> tuple[Host, JobInfo]:
-        """The job of that id, or of a unique beginning of it, and its host. Raises JobNotFound, UsageError.
+        """The job of that id (or `short` for it) and its host. Raises JobNotFound, UsageError.
 
         The first host that has the whole id settles it: a host that is away costs nothing then.
         """
@@ -118,14 +120,14 @@ class Hosts:
                 for job in jobs:
                     if job.id == id:
                         return await self.up(job.host), job
-                    if job.id.startswith(id):
+                    if short(id, job.id):
                         begun.append(job)
         finally:
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
         if len(begun) > 1:
-            raise UsageError(f"{id!r} begins {len(begun)} job ids", fix=", ".join(job.id for job in begun[:4]))
+            raise UsageError(f"{id!r} stands for {len(begun)} jobs", fix=", ".join(job.id for job in begun[:4]))
         if begun:
             return await self.up(begun[0].host), begun[0]
         if silent and len(silent) == len(self.names):
@@ -133,3 +135,8 @@ class Hosts:
         asked = ", ".join(name for name in self.names if name not in silent) or "any host"
         unheard = f" ({', '.join(silent)} did not answer)" if silent else ""
         raise JobNotFound(f"no job {id!r} on {asked}{unheard}", fix="`dm-g1 train list` shows the jobs there are")
+
+
+def short(text: str, id: str) -> bool:
+    """Whether `text` may stand for a job's id: its last six digits, or a beginning with all of its time."""
+    return id.endswith(f"-{text}") if len(text) == SUFFIX else len(text) >= TIME and id.startswith(text)
