@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from labs import run
@@ -74,7 +75,7 @@ def test_down_takes_the_disk_away(sized):
     workspace = sized.layout.workspace("workstation")
     status = sized.down()
     assert not os.path.ismount(workspace)
-    assert str(sized.layout.root) not in open("/proc/mounts").read()
+    assert str(sized.layout.root) not in Path("/proc/mounts").read_text()
     assert sized.up().hosts[0].disk is None
     assert status.up is False
 

@@ -91,7 +91,8 @@ def test_the_header_names_fields_as_they_were_asked_for(lab):
 
 
 def test_gb10_answers_like_the_real_ones(lab):
-    asked = "memory.total,memory.used,memory.free,utilization.gpu,utilization.memory,power.limit,clocks.current.memory,fan.speed"
+    asked = "memory.total,memory.used,memory.free,utilization.gpu,utilization.memory"
+    asked += ",power.limit,clocks.current.memory,fan.speed"
     out = smi(lab, "spark", f"--query-gpu={asked}", "--format=csv,noheader").stdout
     assert out == b"[N/A], [N/A], [N/A], 0 %, 0 %, [N/A], [N/A], [N/A]\n"
     out = smi(
@@ -172,7 +173,9 @@ def test_a_loop_ends_when_nobody_reads(lab):
 @pytest.mark.train
 def test_figures_follow_the_hosts_own_jobs_and_no_other(lab):
     """A process with torch that computes is seen on its host, with its memory; the other host stays idle."""
-    work = "import torch,time; torch.set_num_threads(1); e=time.time()+25\nwhile time.time()<e: torch.ones(300,300)@torch.ones(300,300)"
+    work = (
+        "import torch,time; torch.set_num_threads(1); a=torch.ones(300,300); e=time.time()+25\nwhile time.time()<e: a@a"
+    )
     pid = int(run(lab, "workstation", f"setsid python3 -c '{work}' >/dev/null 2>&1 </dev/null & echo $!").stdout)
     try:
         deadline = time.monotonic() + 20

@@ -37,7 +37,7 @@ def test_meta_and_data_agree(folder):
     assert info["codebase_version"] == "v2.1" and info["fps"] == 30
     assert info["total_episodes"] == len(episodes) == 20
     assert info["total_frames"] == sum(e["length"] for e in episodes)
-    assert 120 <= min(e["length"] for e in episodes) and max(e["length"] for e in episodes) <= 180
+    assert min(e["length"] for e in episodes) >= 120 and max(e["length"] for e in episodes) <= 180
     index = 0
     for number, episode in enumerate(episodes):
         found = columns(folder, number)

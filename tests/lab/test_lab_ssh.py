@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import time
+from pathlib import Path
 
 import asyncssh
 import pytest
@@ -35,7 +36,7 @@ def test_nothing_of_the_users_environment_gets_in(tmp_path, monkeypatch):
     here.up()
     try:
         seen = run(here, "workstation", "env").stdout
-        served = [open(f"/proc/{h.pid}/environ", "rb").read() for h in here.status().hosts]
+        served = [Path(f"/proc/{h.pid}/environ").read_bytes() for h in here.status().hosts]
     finally:
         here.reset()
     assert b"canary-51" not in seen + b"".join(served)
@@ -211,6 +212,8 @@ async def test_a_client_that_does_not_know_the_host_refuses_it(lab, tmp_path):
 
 def test_the_servers_listen_on_loopback_only(lab):
     ports = {host.port for host in lab.status().hosts}
-    listening = [line.split() for path in ("/proc/net/tcp", "/proc/net/tcp6") for line in open(path).readlines()[1:]]
+    listening = [
+        line.split() for path in ("/proc/net/tcp", "/proc/net/tcp6") for line in Path(path).read_text().splitlines()[1:]
+    ]
     ours = {fields[1] for fields in listening if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) in ports}
     assert {address.rsplit(":", 1)[0] for address in ours} == {"0100007F"}

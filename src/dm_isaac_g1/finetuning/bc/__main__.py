@@ -16,7 +16,8 @@ import msgspec
 
 from dm_isaac_g1.core.errors import DmG1Error, ExitCode, UsageError
 from dm_isaac_g1.core.recipe import Recipe
-from dm_isaac_g1.finetuning.bc.options import BcOptions
+from dm_isaac_g1.finetuning.bc.dataset import load
+from dm_isaac_g1.finetuning.bc.options import BcOptions, BcRun
 
 #: Recipe fields that are flags of the same name, with their types.
 _RECIPE_FLAGS: dict[str, type] = {
@@ -45,10 +46,8 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def parse(argv: list[str]) -> Any:
-    """The run that `argv` asks for (a train.BcRun). Raises UsageError; argparse exits with 2."""
-    from dm_isaac_g1.finetuning.bc.train import BcRun
-
+def parse(argv: list[str]) -> BcRun:
+    """The run that `argv` asks for. Raises UsageError; argparse exits with 2."""
     given = vars(parser().parse_args(argv))
     base = read_recipe(given["recipe"]) if given["recipe"] else Recipe(name="bc", trainer="bc", steps=1000)
     changed = {name: given[name] for name in _RECIPE_FLAGS if given[name] is not None}
@@ -98,9 +97,12 @@ def main(argv: list[str]) -> int:
     """Run; the exit code. Bad input is one line on stderr, never a traceback; a failing training shows its own."""
     try:
         run = parse(argv)
+        demonstrations = load(
+            run.datasets
+        )  # what is wrong with the data is said before torch takes its seconds to load
         from dm_isaac_g1.finetuning.bc.train import train
 
-        train(run)
+        train(run, demonstrations)
     except DmG1Error as error:
         sys.stderr.write(f"error: {error.line()}\n")
         return int(error.exit_code)

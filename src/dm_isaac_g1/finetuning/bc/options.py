@@ -1,7 +1,8 @@
-"""What a bc run can be told, and what its model weighs: values only, nothing of torch."""
+"""What a bc run is told, and what its model weighs: values only, nothing of torch."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -21,6 +22,20 @@ class BcOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     logging_steps: Annotated[int, Meta(ge=1, description="steps between two log lines")] = 10
     device: Annotated[Literal["auto", "cpu", "cuda"], Meta(description="auto: CUDA where there is one")] = "auto"
     threads: Annotated[int, Meta(ge=1, le=256, description="CPU threads of torch")] = 1
+
+
+class BcRun(msgspec.Struct, frozen=True, kw_only=True):
+    """All of one run."""
+
+    datasets: tuple[Path, ...]
+    output: Path
+    steps: int
+    batch_size: int
+    learning_rate: float
+    save_steps: int
+    save_total_limit: int | None
+    seed: int
+    options: BcOptions
 
 
 class ModelSize(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""One bc run, from a dataset to a saved model. Reads as the story: load, build, resume or start, train, save."""
+"""One bc run, from demonstrations to a saved model. Reads as the story: build, resume or start, train, save."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from dm_isaac_g1.core.errors import UsageError
-from dm_isaac_g1.finetuning.bc.dataset import Demonstrations, load
-from dm_isaac_g1.finetuning.bc.options import BcOptions
+from dm_isaac_g1.finetuning.bc.dataset import Demonstrations
+from dm_isaac_g1.finetuning.bc.options import BcOptions, BcRun
 from dm_isaac_g1.finetuning.bc.policy import ActionChunkingPolicy, PolicyConfig
 from dm_isaac_g1.finetuning.bc.windows import Windows
 
@@ -26,20 +25,6 @@ JOB_FOLDER_ENV = "DM_G1_JOB_DIR"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 #: What must be the same for a checkpoint's weights to fit.
 _SHAPE = ("state_dim", "action_dim", "action_horizon", "hidden_size", "layers")
-
-
-class BcRun(msgspec.Struct, frozen=True, kw_only=True):
-    """All of one run."""
-
-    datasets: tuple[Path, ...]
-    output: Path
-    steps: int
-    batch_size: int
-    learning_rate: float
-    save_steps: int
-    save_total_limit: int | None
-    seed: int
-    options: BcOptions
 
 
 class StopOnFile(TrainerCallback):  # type: ignore[misc]
@@ -57,11 +42,10 @@ class StopOnFile(TrainerCallback):  # type: ignore[misc]
         return control
 
 
-def train(run: BcRun) -> int:
-    """Train and save; the step it ended at. Raises DatasetError, UsageError; a failing write raises as torch does."""
+def train(run: BcRun, demonstrations: Demonstrations) -> int:
+    """Train and save; the step it ended at. Raises UsageError; a failing write raises as torch does."""
     torch.set_num_threads(run.options.threads)
     device = choose_device(run.options.device)
-    demonstrations = load(run.datasets)
     _say(f"Loaded {len(demonstrations.episodes)} episodes, {demonstrations.frames} frames")
     set_seed(run.seed)
     model = build(demonstrations, run.options)
