@@ -1,6 +1,6 @@
 """Reading metrics: 3 million TensorBoard scalars beside TensorBoard's own EventAccumulator, and a 100,000-step log.
 
-    python -m benches.events [--steps N] [--log-steps N] [--json FILE]     (from scripts/)
+    scripts/bench events [--steps N] [--log-steps N] [--json FILE]
 
 The event file is written by TensorBoard's own writer (three tags a step, as Hugging Face's Trainer logs them); both
 readers read the same file in processes of their own, and their points are compared. Times are CPU seconds.

@@ -204,3 +204,16 @@ def test_a_hundred_thousand_steps_are_read_in_half_a_second() -> None:
     _, points = read(data, 1 << 18, wall=1.0)
     assert len(points) == 30_000
     assert time.process_time() - started < 1.0  # half a second in the bench; a busy machine is slower
+
+
+def test_a_second_run_in_the_same_log_has_its_own_end() -> None:
+    first, second = (LOGS / "REAL_n16trainer_ok.log").read_bytes(), (LOGS / "REAL_resumed.log").read_bytes()
+    evaluation = b"\r  0%|   | 0/90 [00:00<?, ?it/s]\r100%|###| 90/90 [00:01<00:00, 90it/s]\n"
+    for size in (1, 333, 1 << 20):
+        reader, _ = read(first + evaluation, size)
+        assert (reader.step, reader.max_steps, reader.phase) == (300, 300, Phase.FINISHED)
+        reader, points = read(first + evaluation + second, size)
+        assert (reader.step, reader.max_steps, reader.phase) == (400, 400, Phase.FINISHED)
+        assert max(step for step, _ in logged(points)) == 400
+        reader, _ = read(first + second[: len(second) // 2], size)
+        assert reader.max_steps == 400 and reader.phase in (Phase.TRAINING, Phase.SAVING)

@@ -89,7 +89,7 @@ def _match(lines: list[str], failure: Failure) -> Diagnosis | None:
             groups = found.groupdict()
             # Alternatives of a pattern name what they found differently; a cause speaks of it by one name.
             thing = next((value for value in groups.values() if value), None)
-            words = {name: value or thing or "?" for name, value in groups.items()} or {"what": line}
+            words = {name: value or thing or found.group() for name, value in groups.items()}
             return Diagnosis(
                 code=failure.code,
                 cause=failure.cause.format_map(words),

@@ -53,7 +53,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     _failure(
         "shared-memory",
-        r"insufficient shared memory \(shm\)|unable to (?:open|mmap|allocate) shared memory|killed by signal: Bus error",
+        r"insufficient shared memory \(shm\)|unable to (?:open|mmap|allocate) shared memory"
+        r"|killed by signal: Bus error",
         "the data loaders ran out of shared memory (/dev/shm)",
         "give the container more (--shm-size or --ipc=host), or use fewer data loader workers",
     ),
@@ -98,7 +99,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     _failure(
         "missing-metadata",
-        r"No such file or directory: '(?P<path>\S*meta/(?P<file>episodes\.jsonl|tasks\.jsonl|info\.json|modality\.json))'"
+        r"No such file or directory: '(?P<path>\S*meta/(?:episodes\.jsonl|tasks\.jsonl|info\.json|modality\.json))'"
         r"|(?P<other>\S*modality\.json)\S* (?:does not exist|not found)",
         "the dataset is not whole, or not LeRobot v2.1: a file of its meta folder is missing",
         "check that the dataset was copied whole; one of LeRobot v3 must be converted",
@@ -209,7 +210,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     _failure(
         "nan",
-        r"FloatingPointError|returned nan values in its|(?:[Ll]oss|[Gg]radient)s? (?:is|are|became|contains?) (?:nan|inf)",
+        r"FloatingPointError|returned nan values in its"
+        r"|(?:[Ll]oss|[Gg]radient)s? (?:is|are|became|contains?) (?:nan|inf)",
         "the training became NaN",
         "lower the learning rate, look for outliers in the dataset's statistics",
     ),
@@ -239,8 +241,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     _failure(
         "command-not-found",
-        r"(?:^|[\s:])(?P<name>[\w./-]+): (?:command )?not found$|\[Errno 2\] No such file or directory: '(?P<other>[\w./-]*"
-        r"(?:python[\d.]*|torchrun|conda|uv))'|EnvironmentLocationNotFound",
+        r"(?:^|[\s:])(?P<name>[\w./-]+): (?:command )?not found$|EnvironmentLocationNotFound"
+        r"|\[Errno 2\] No such file or directory: '(?P<other>[\w./-]*(?:python[\d.]*|torchrun|conda|uv))'",
         "the host does not know the command {name}",
         "check python, conda_env and groot of the host in the profile",
     ),

@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from dm_isaac_g1.core.profile import Thresholds
@@ -53,10 +54,7 @@ class Pace:
     def speed(self) -> float | None:
         """Steps a second: the median over the last points, so that a save or a pause between them does not count."""
         points = list(self._points)
-        times = [
-            (wall - before_wall) / (step - before)
-            for (before, before_wall), (step, wall) in zip(points, points[1:], strict=False)
-        ]
+        times = [(wall - before_wall) / (step - before) for (before, before_wall), (step, wall) in pairwise(points)]
         middle = median(times) if times else 0.0
         if middle > 0:
             return 1 / middle

@@ -1,4 +1,7 @@
-"""What could be freed on a full file system, ranked: bytes that removal really gives back, and what is lost by it."""
+"""What could be freed on a full file system, ranked: bytes that removal really gives back, and what is lost by it.
+
+Removal means deletion: a broken folder that is only set aside (renamed) frees nothing until it is deleted.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from dataclasses import dataclass
 from dm_isaac_g1.core import units
 from dm_isaac_g1.core.forecasts import Forecast, Remedy
 from dm_isaac_g1.core.runs import Checkpoint
-from dm_isaac_g1.finetuning.checkpoints import broken, in_rotation_order, resumable
+from dm_isaac_g1.finetuning.checkpoints import Sizes, broken, deleted_next, in_rotation_order, resumable
 from dm_isaac_g1.finetuning.timeline import Writer, sizes
 
+_PLANNED = ("lower-limit", "weights-only")
 _RISK = {"none": 0, "low": 1, "high": 2}
 
 
@@ -58,6 +62,12 @@ def enough(word: Forecast, offered: Sequence[Remedy]) -> tuple[Remedy, ...]:
     for remedy in offered:
         if left <= 0:
             break
+        if (
+            remedy.path is None
+            and any(t.path is None and t.kind in _PLANNED for t in taken)
+            and remedy.kind in _PLANNED
+        ):
+            continue  # two ways to save less free the same bytes
         taken.append(remedy)
         left -= remedy.bytes
     return tuple(taken) if left <= 0 else ()
@@ -69,20 +79,42 @@ def freed(checkpoint: Checkpoint) -> int:
 
 
 def _of_running(writer: Writer, served: set[str]) -> list[Remedy]:
-    found = [_broken(writer.run, c) for c in broken(writer.checkpoints, running=True)]
-    there = [c for c in in_rotation_order(writer.checkpoints) if c.complete and not c.writing and c.path not in served]
-    known = sizes(writer)
-    limit = writer.plan.limit
-    keeps = limit if limit and limit > 0 else None
-    if known and (keeps is None or keeps > 1):
-        later = max(0, len(there) - 1)
-        title = f"{writer.run}: keep the newest checkpoint only" + (f" instead of {keeps}" if keeps else "")
-        found.append(Remedy(kind="lower-limit", title=title, bytes=sum(freed(c) for c in there[:later]), risk="high"))
-    keep = max((c for c in there if resumable(c)), key=lambda c: c.step, default=None)
-    for checkpoint in there:
-        if checkpoint is not keep and keep is not None:
-            found.append(_old(writer.run, checkpoint, "high", "checkpoint"))
-    return found
+    """Of a run that goes on or is planned: broken folders, older checkpoints, and how it could save less."""
+    found = [_broken(writer.run, c) for c in broken(writer.checkpoints, running=writer.rate is not None)]
+    whole = [c for c in in_rotation_order(writer.checkpoints) if c.complete and not c.writing]
+    keep = max((c for c in whole if resumable(c)), key=lambda c: c.step, default=None)
+    soon = {c.path for c in deleted_next(writer.checkpoints, writer.plan.limit)}
+    for checkpoint in whole:
+        if keep is not None and checkpoint is not keep and checkpoint.path not in served:
+            # What the next save deletes anyway is no loss.
+            found.append(_old(writer.run, checkpoint, "low" if checkpoint.path in soon else "high", "checkpoint"))
+    return found + (_of_planned(writer) if not writer.checkpoints and writer.step == 0 else [])
+
+
+def _of_planned(writer: Writer) -> list[Remedy]:
+    """A run that has not begun can still be told to keep fewer checkpoints, or to save the weights only."""
+    known, plan = sizes(writer), writer.plan
+    if known is None or plan.max_steps <= 0:
+        return []
+    saves = -(-plan.max_steps // max(1, plan.save_steps))
+    kept = min(saves, plan.limit) if plan.limit and plan.limit > 0 else saves
+    found = []
+    if kept > 1:
+        title = f"{writer.run}: keep 1 checkpoint instead of {kept} (save_total_limit 1)"
+        found.append(
+            Remedy(
+                kind="lower-limit", title=title, bytes=_peak(saves, kept, known) - _peak(saves, 1, known), risk="low"
+            )
+        )
+    small = Sizes(known.weights, known.weights, known.inodes, measured=False)
+    title = f"{writer.run}: save weights without the optimizer's state; it cannot be resumed"
+    less = _peak(saves, kept, known) - _peak(saves, kept, small)
+    return [*found, Remedy(kind="weights-only", title=title, bytes=less, risk="high")]
+
+
+def _peak(saves: int, kept: int, known: Sizes) -> int:
+    """Most bytes that a whole run takes: one checkpoint more than it keeps, or the final model on top of them."""
+    return max(min(saves, kept + 1) * known.checkpoint, min(saves, kept) * known.checkpoint + known.weights)
 
 
 def _of_ended(run: str, checkpoints: Sequence[Checkpoint]) -> list[Remedy]:

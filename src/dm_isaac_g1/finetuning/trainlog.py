@@ -50,6 +50,7 @@ class Phase(StrEnum):
 
 #: Text -> phase; the one that stands last in the log counts. From GR00T's and transformers' own messages.
 _MARKERS: tuple[tuple[bytes, Phase], ...] = (
+    (b"Starting training...", Phase.STARTING),
     (b"Caching shard", Phase.CACHING),
     (b"Creating custom train dataloader", Phase.CACHING),
     (b"Saving model checkpoint to", Phase.SAVING),
@@ -95,6 +96,7 @@ class TrainLogReader:
         self._tail = b""
         self._seen_metrics = False
         self._locked = False
+        self._over = False
         self._pending: list[_Pending] = []
         self._last_logged: int | None = None
         self._interval: int | None = None
@@ -135,7 +137,8 @@ class TrainLogReader:
         else:
             for found in _BAR.finditer(text, start, end):
                 # The training's bar is the one drawn again after the first loss; until then, the last one started.
-                if found["total"] and not self._locked:
+                # After a run's end other bars may follow, or another run in the same log.
+                if found["total"] and not self._locked and (not self._over or self._pending):
                     self.max_steps = int(found["total"])
                     self._locked = any(pending.loss for pending in self._pending)
                 elif found["total"] and int(found["total"]) != self.max_steps:
@@ -191,6 +194,8 @@ class TrainLogReader:
                 steps[id(pending)] = min(step, self._last_logged + index * self._interval)
         at = self._when(bar, wall)
         for pending in self._pending:
+            self._over = any(name == "train_runtime" for name, _ in pending.values)
+            self._locked = self._locked and not self._over
             where = steps[id(pending)]
             points += [MetricPoint(name=n, step=where, value=v, wall=at) for n, v in pending.values]
         for pending in logs:
@@ -231,7 +236,7 @@ class TrainLogReader:
             if hit > best:
                 best, phase = hit, what
         bar = max(text.rfind(b"it/s]", old), text.rfind(b"s/it]", old))
-        moving = bar > best and self.phase is not Phase.FINISHED and phase is not Phase.FINISHED
+        moving = bar > best and (phase or self.phase) is not Phase.FINISHED
         if moving and (found := _BAR.match(text, _segment(text, bar))) and found["n"]:
             # A failing run draws its bar once more as it closes: that is no progress.
             if phase is Phase.FAILED or (self.phase is Phase.FAILED and phase is None):
