@@ -7,6 +7,7 @@ gives it bash, coreutils and python3.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -21,9 +22,14 @@ from pathlib import Path
 
 import pytest
 
-from conftest import require_dockerd
+from required import require_dockerd
 
 IMAGE = "dm-g1-test"
+
+
+def _die_with_parent() -> None:
+    """A killed test run leaves no engine behind: prctl(2), PR_SET_PDEATHSIG."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 class Engine:
@@ -51,7 +57,9 @@ class Engine:
             "--bridge=none",
         ]
         with (self.folder / "dockerd.log").open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                argv, stdout=log, stderr=log, start_new_session=True, preexec_fn=_die_with_parent
+            )
         deadline = time.monotonic() + 60
         while self.docker("version", check=False).returncode != 0:
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -143,6 +143,25 @@ async def test_an_interrupt_goes_to_the_launcher_alone_who_tells_its_workers(pla
     assert job.state is JobState.STOPPED and job.exit is not None and job.exit.reaped == 0
 
 
+async def test_a_trainer_keeps_its_time_to_save_when_the_wrapper_around_it_ends_at_once(place: Place) -> None:
+    inner = "trap 'sleep 2; echo saved; exit' INT; echo up; while :; do sleep 0.1; done"
+    # As `conda run`: Python leaves at the interrupt while its child is still at work.
+    wrapper = textwrap.dedent(f"""
+        import subprocess, sys
+        child = subprocess.Popen(['bash', '-c', {inner!r}])
+        try:
+            child.wait()
+        except KeyboardInterrupt:
+            sys.exit(1)
+    """)
+    job = await place.start(sys.executable, "-c", wrapper, waits={"interrupt_s": 20})
+    await place.said(job, "up")
+    await place.jobs.stop(job.id, "interrupt", "test")
+    job = await place.ended(job.id)
+    assert await place.said(job, "saved") == "up\nsaved\n"
+    assert job.state is JobState.STOPPED and job.exit is not None and job.exit.reaped == 0
+
+
 async def test_workers_orphaned_by_a_killed_launcher_are_ended_and_counted(place: Place) -> None:
     job = await place.start(sys.executable, "-c", LAUNCHER)
     while (await place.said(job, "worker ready")).count("worker ready") < 2:

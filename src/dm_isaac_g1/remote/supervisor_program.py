@@ -398,7 +398,7 @@ class Supervisor:
     # The end.
 
     def sweep(self) -> int:
-        """End what outlived the main process. Returns how many processes had to be told."""
+        """End what outlived the main process. Returns how many processes had to be told to."""
         told: set[int] = set()
         began = time.monotonic()
         while True:
@@ -406,6 +406,8 @@ class Supervisor:
             left = self.family()
             if not left:
                 return len(told)
+            if self.patient(left):
+                began = time.monotonic()
             waited = time.monotonic() - began
             if self.rung == RUNGS.index("kill") or waited >= self.plan["grace_s"] + self.plan["terminate_s"]:
                 send(left, signal.SIGKILL)
@@ -415,6 +417,16 @@ class Supervisor:
                 send(fresh, signal.SIGTERM)
                 told.update(fresh)
             self.rung = max(self.rung, self.asked())
+
+    def patient(self, left: list[int]) -> bool:
+        """Whether what was interrupted may still use its time: `conda run` ends at once, the trainer in it saves."""
+        if RUNGS[self.rung] != "interrupt" or self.deadline is None or time.monotonic() >= self.deadline:
+            return False
+        for pid in left:
+            with contextlib.suppress(OSError):
+                if os.getpgid(pid) == self.child:
+                    return True
+        return False
 
     def leave(self, free: int | None, reaped: int) -> None:
         verdict = {"code": None, "signal": None, "ended": self.ended, "avail": free, "reaped": reaped}
