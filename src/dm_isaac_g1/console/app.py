@@ -170,7 +170,7 @@ class DmG1App(App[int]):
     def action_command_palette(self) -> None:
         from dm_isaac_g1.console.palette import Palette
 
-        if not Palette.is_open(self):
+        if not isinstance(self.screen, Palette):
             self.push_screen(Palette(id="--command-palette"))
 
     def open_help(self) -> None:

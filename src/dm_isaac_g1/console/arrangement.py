@@ -20,6 +20,8 @@ PANES = ("hosts", "runs", "loss", "log", "checkpoints", "alerts")
 STAGE = ("loss", "log", "checkpoints")
 
 WIDE = Size(120, 34)
+#: Lines that checkpoints keep, however many hosts there are: their titles, some saves, the guard's word.
+GUARD = 16
 
 
 class Wishes(NamedTuple):
@@ -71,7 +73,7 @@ def _wide(body: Region, wishes: Wishes) -> dict[str, Region]:
     runs, rest = body.split_horizontal(min(max(4, wishes.runs) + 2, max(6, body.height // 5)))
     left, right = rest.split_vertical(left_width(body.width))
     # Hosts get what they wish for, as long as checkpoints keep room for the guard's word.
-    hosts, checkpoints = left.split_horizontal(min(wishes.hosts + 2, left.height * 3 // 5))
+    hosts, checkpoints = left.split_horizontal(min(wishes.hosts + 2, max(left.height * 3 // 5, left.height - GUARD)))
     loss, log = right.split_horizontal(right.height * 58 // 100)
     return {"hosts": hosts, "checkpoints": checkpoints, "runs": runs, "loss": loss, "log": log}
 

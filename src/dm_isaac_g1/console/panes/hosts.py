@@ -22,14 +22,14 @@ _GRAPH = 12
 
 
 def block(host: HostView, view: View, width: int, *, role: str = "", detail: int = 3) -> list[Content]:
-    """A host's lines: detail 3 is everything, 2 leaves history and clocks out, 1 is two lines."""
+    """A host's lines: detail 3 is everything, 2 what fills up (GPU, its memory, disks), 1 is two lines."""
     now = view.clock()
     sample = host.sample
     lines = [_head(host, role, now, width)]
     if detail == 1:
         return [*lines, _brief(host, width)]
     if host.status.problem and host.status.state != "up":
-        lines += _problem(host.status.problem, width)
+        lines += _problem(host.status.problem, width, 3 if detail == 3 else 1)
     if sample is None:
         if not host.status.problem:
             lines.append(Content.styled("  no sample yet", MUTED))
@@ -40,9 +40,10 @@ def block(host: HostView, view: View, width: int, *, role: str = "", detail: int
     if not sample.gpus:
         note = sample.gpu_note or "no GPU"
         body.append(Content.styled(f"  {shown.line(note)}", MUTED))
-    if not any(gpu.unified for gpu in sample.gpus):
-        body.append(_memory(sample.memory, host, view, width, detail))
-    body.append(_cpu(sample, width))
+    if detail == 3:
+        if not any(gpu.unified for gpu in sample.gpus):
+            body.append(_memory(sample.memory, host, view, width))
+        body.append(_cpu(sample, width))
     body += [_disk(disk, host, width) for disk in sample.disks]
     if host.status.state != "up":
         # What is shown is old: the whole block stands back, its head says since when.
@@ -65,9 +66,9 @@ def _head(host: HostView, role: str, now: float, width: int) -> Content:
     return _spread(left, right, width)
 
 
-def _problem(text: str, width: int) -> list[Content]:
-    """Why a host is not there and what to do, on up to three lines."""
-    lines = textwrap.wrap(shown.line(text, 600), width - 2, max_lines=3, placeholder="…")
+def _problem(text: str, width: int, most: int) -> list[Content]:
+    """Why a host is not there and what to do, on up to `most` lines."""
+    lines = textwrap.wrap(shown.line(text, 600), max(8, width - 2), max_lines=most, placeholder="…")
     return [Content.styled(f"  {line}", "$warning") for line in lines]
 
 
@@ -99,16 +100,16 @@ def _gpu(gpu: Gpu, host: HostView, sample: HostSample, view: View, width: int, d
     facts = [shown.whole(gpu.temp_c, "°C"), _of(gpu.power_w, gpu.power_limit_w, "W"), _of(gpu.sm_mhz, None, "MHz")]
     facts = [fact for fact in facts if fact != UNKNOWN]
     name = shown.name(_short(gpu.name) or "GPU", max(12, width - 4 - len("  ".join(facts))))
-    lines = [_spread(Content.styled(f"  {name}", ""), Content.styled("  ".join(facts), MUTED), width)]
+    lines = [_spread(Content(f"  {name}"), Content.styled("  ".join(facts), MUTED), width)] if detail == 3 else []
     if gpu.fault:
         lines.append(Content.styled(f"  ▲ {shown.line(gpu.fault)}", "bold $warning"))
     stale = sample.gpu_state in ("stale", "error")
     first = gpu.index == sample.gpus[0].index
-    past = _graph(host.gpu_history, view, "$gpu") if detail == 3 and first else None
+    past = _graph(host.gpu_history, view, "$gpu") if first else None
     style = FAINT if stale else "$gpu"
     lines.append(_meter("GPU", _share(gpu.util, 100), style, shown.percent(gpu.util), past, width))
     if gpu.unified and sample.memory:
-        lines += _pool(sample.memory, width)
+        lines += _pool(sample.memory, width)[: 2 if detail == 3 else 1]
     else:
         used, total = gpu.mem_used, gpu.mem_total
         lines.append(_meter("VRAM", _share(used, total), "$memory", shown.pair(used, total), None, width))
@@ -144,9 +145,9 @@ def _pool(memory: Memory, width: int) -> list[Content]:
     ]
 
 
-def _memory(memory: Memory | None, host: HostView, view: View, width: int, detail: int) -> Content:
+def _memory(memory: Memory | None, host: HostView, view: View, width: int) -> Content:
     used, total = (memory.used, memory.total) if memory else (None, None)
-    past = _graph(host.memory_history, view, "$memory") if detail == 3 else None
+    past = _graph(host.memory_history, view, "$memory")
     return _meter("RAM", _share(used, total), "$memory", shown.pair(used, total), past, width)
 
 

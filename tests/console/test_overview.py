@@ -1,0 +1,276 @@
+"""What the Overview promises: the truth at a glance, in any size, and keys that do what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from dm_isaac_g1.core import events as ev
+from dm_isaac_g1.core.runs import JobState
+
+from . import scenes
+from .conftest import settled, text_of
+
+WIDE, SMALL = (160, 48), (80, 24)
+
+
+async def test_everything_stands_on_one_screen(console) -> None:
+    async with console().run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        text = text_of(pilot.app)
+    for word in ("workstation", "RTX PRO 6000", "512/600 W", "GB10", "g1-pick-n16", "6100/10000", "1.04 it/s"):
+        assert word in text, word
+    for word in ("Next saves", "✓ FIT", "22.1 GB", "2/2 hosts up", "no alerts", "'loss': 0.0", "log scale"):
+        assert (word in text) is (word != "log scale"), word
+
+
+async def test_a_small_terminal_shows_the_same_in_brief(console) -> None:
+    async with console("disk_fails").run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        text = text_of(pilot.app)
+    for word in ("✗ critical", "9000 misses", "✗ FAIL", "running", "g1-pick-n16", "61 %", "in 1 h"):
+        assert word in text, word
+
+
+async def test_what_a_host_does_not_say_is_a_dash_never_zero(console) -> None:
+    async with console("bare_machine").run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        text = text_of(pilot.app)
+    assert "nvidia-smi not found" in text
+    assert "read-only" in text
+    assert "–" in text and " 0 %" not in text and "0.0 /" not in text
+
+
+async def test_a_host_that_is_away_says_since_when_and_its_figures_stand_back(console) -> None:
+    async with console("host_away").run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        text = text_of(pilot.app)
+        rows = pilot.app.overview.hosts._rows
+    assert "away since 14:01" in text and "refused" in text and "ssh-keygen -R spark" in text
+    gpu = next(row for row in rows if "GPU" in row.plain)
+    assert {span.style for span in gpu.spans} == {"$faint"}
+
+
+async def test_simulated_figures_are_marked(console) -> None:
+    async with console("lab").run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        assert "SIMULATED" in text_of(pilot.app)
+    async with console("training").run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        assert "SIMULATED" not in text_of(pilot.app)
+
+
+async def test_the_failing_save_is_named_with_bytes_and_time(console) -> None:
+    async with console("disk_fails").run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        text = text_of(pilot.app)
+    assert "the save at step 9000 in 46 m" in text and "misses 14.2 GB" in text
+    assert "frees   31.0 GB" in text
+
+
+async def test_nan_is_a_word_and_marked_where_it_began(console) -> None:
+    async with console("nan").run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        text = text_of(pilot.app)
+        plot = pilot.app.overview.loss._plot
+        assert "NaN" in text and [line.x for line in plot._v_lines] == [5200]
+
+
+async def test_the_cursor_chooses_what_plot_checkpoints_and_log_show(console) -> None:
+    async with console().run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        overview = pilot.app.overview
+        assert overview.view.run == scenes.RUN
+        await pilot.press("down")
+        await settled(pilot)
+        assert overview.view.run == scenes.DONE
+        assert pilot.app.fleet.focused == scenes.DONE
+        text = text_of(pilot.app)
+        assert "2 hold" in text and "step 4000" in text
+
+
+async def test_a_new_run_is_selected_until_the_user_chose(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        newer = scenes.job("20261120T140300-g1-new-aaaaaa", started=scenes.NOW - 1)
+        app.fleet.store.apply(ev.Job(job=newer))
+        await pilot.pause(0.4)
+        assert app.overview.view.run == newer.id
+        await pilot.press("down")
+        newest = scenes.job("20261120T140310-g1-newer-bbbbbb", started=scenes.NOW)
+        app.fleet.store.apply(ev.Job(job=newest))
+        await pilot.pause(0.4)
+        assert app.overview.view.run == scenes.RUN
+
+
+async def test_tab_walks_the_panes_and_enter_gives_one_the_whole_screen(console) -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        seen = []
+        for _ in range(5):
+            await pilot.press("tab")
+            await pilot.pause(0.1)
+            seen.append(app.overview._focused_pane())
+        assert seen == ["loss", "log", "checkpoints", "hosts", "runs"]
+        await pilot.press("tab", "tab", "enter")
+        await pilot.pause(0.2)
+        assert set(app.overview._arranged.regions) == {"header", "footer", "log"}
+        await pilot.press("escape")
+        await pilot.pause(0.2)
+        assert "runs" in app.overview._arranged.regions
+
+
+async def test_the_filter_narrows_runs_and_log_and_escape_drops_it(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        await pilot.press("slash", *"reach")
+        await pilot.pause(0.2)
+        assert [key for key in app.overview.runs._keys if key] == [scenes.DONE]
+        assert "filter" in text_of(app)
+        await pilot.press("enter")
+        await pilot.press("escape")
+        await pilot.pause(0.2)
+        assert len([key for key in app.overview.runs._keys if key]) == 3
+
+
+@pytest.mark.parametrize("size", [WIDE, SMALL, (40, 10), (20, 6), (240, 80)])
+@pytest.mark.parametrize("scene", sorted(scenes.SCENES))
+async def test_no_size_breaks_a_scene(console, scene, size) -> None:
+    async with console(scene).run_test(size=size) as pilot:
+        await settled(pilot)
+        for other in ((200, 50), size):
+            await pilot.resize_terminal(*other)
+            await pilot.pause(0.05)
+        assert pilot.app.return_code is None
+
+
+async def test_plot_keys_change_scale_smoothing_metric_and_dots(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        loss = app.overview.loss
+        await pilot.press("l", "right_square_bracket", "v", "b")
+        await settled(pilot)
+        assert (loss.log_scale, loss.weight, loss.metric, app.overview.view.braille) == (True, 0.97, "grad_norm", False)
+        assert "log scale" in text_of(app) and "grad_norm" in text_of(app)
+        assert not any("\u2800" < char <= "\u28ff" for char in text_of(app))
+
+
+async def test_a_profile_rebinds_keys_and_is_told_what_is_wrong(console) -> None:
+    import msgspec
+
+    keys = {"quit": "ctrl+q", "train.start": "n", "nonsense": "x", "help": "n"}
+    profile = msgspec.structs.replace(
+        scenes.PROFILE, defaults=msgspec.structs.replace(scenes.PROFILE.defaults, keys=keys)
+    )
+    app = console(profile=profile)
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
+        await settled(pilot)
+        said = " ".join(str(each.message) for each in app._notifications)
+        assert "'nonsense'" in said and "'n' is train.start already" in said
+        await pilot.press("q")
+        await pilot.press("n")
+        await pilot.pause(0.5)
+        assert type(app.screen).__name__ == "LaunchForm"
+        await pilot.press("escape")
+        await pilot.press("question_mark")
+        await pilot.pause(0.2)
+        assert type(app.screen).__name__ == "Help"
+
+
+async def test_help_and_palette_know_every_key_and_action(console) -> None:
+    app = console()
+    async with app.run_test(size=(160, 90)) as pilot:
+        await settled(pilot)
+        await pilot.press("question_mark")
+        await pilot.pause(0.2)
+        text = text_of(app)
+        for key in app._table:
+            assert key.title in text
+        for action in app.catalogue().values():
+            assert action.title in text
+        await pilot.press("escape")
+        commands = {command.title for command in app.get_system_commands(app.screen)}
+        assert {"Start a fine-tune from a recipe", "Forecast disks", "Theme dm-light"} <= commands
+
+
+async def test_a_flood_of_log_lines_keeps_the_keys_alive(console) -> None:
+    """50,000 lines in five seconds: the event loop is never late by more than 50 ms at the 95th percentile."""
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        late: list[float] = []
+        done = False
+
+        async def flood() -> None:
+            nonlocal done
+            for batch in range(100):
+                lines = tuple(f"line {batch * 500 + i} {'x' * 60}" for i in range(500))
+                app.fleet.store.apply(ev.Log(host="workstation", source=scenes.RUN, lines=lines))
+                await asyncio.sleep(0.05)
+            done = True
+
+        task = asyncio.create_task(flood())
+        while not done:
+            began = time.perf_counter()
+            await asyncio.sleep(0.005)
+            late.append(time.perf_counter() - began - 0.005)
+        await task
+        await pilot.pause(0.5)
+        assert "line 49999" in text_of(app)
+        assert sorted(late)[int(len(late) * 0.95)] < 0.05
+
+
+async def test_scrolling_up_pauses_the_log_and_end_follows_again(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        log = app.overview.log_tail
+        log.focus()
+        assert log.following
+        await pilot.press("pageup")
+        await pilot.pause(0.1)
+        top = int(log.scroll_offset.y)
+        assert not log.following and "paused" in text_of(app)
+        app.fleet.store.apply(ev.Log(host="workstation", source=scenes.RUN, lines=tuple("abcdefgh")))
+        await pilot.pause(0.4)
+        assert int(log.scroll_offset.y) == top
+        await pilot.press("end")
+        await pilot.pause(0.1)
+        assert log.following
+        app.fleet.store.apply(ev.Log(host="workstation", source=scenes.RUN, lines=("the very last",)))
+        await pilot.pause(0.4)
+        assert "the very last" in text_of(app)
+
+
+async def test_a_progress_bar_replaces_its_own_line(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        for percent in (62, 63):
+            line = f" {percent}%|######    | {percent}00/10000"
+            app.fleet.store.apply(ev.Log(host="workstation", source=scenes.RUN, lines=(line,), replaced=True))
+            await pilot.pause(0.4)
+        text = text_of(app)
+        assert " 63%|" in text and " 62%|" not in text and " 61%|" not in text
+
+
+async def test_a_run_that_ends_says_how(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        ended = scenes.job(state=JobState.FAILED, ended=scenes.NOW - 2)
+        import msgspec
+
+        from dm_isaac_g1.core.runs import Diagnosis
+
+        ended = msgspec.structs.replace(ended, diagnosis=Diagnosis(code="oom", cause="out of GPU memory"))
+        app.fleet.store.apply(ev.Job(job=ended))
+        await pilot.pause(0.4)
+        text = text_of(app)
+        assert "✗ failed" in text and "out of GPU memory" in text
