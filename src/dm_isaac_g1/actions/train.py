@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from dm_isaac_g1.actions.registry import Params, action
-from dm_isaac_g1.core.errors import UsageError
+from dm_isaac_g1.core.errors import DmG1Error, UsageError
 from dm_isaac_g1.core.events import Event, Job, Progress, Result
+from dm_isaac_g1.core.runs import JobState
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
@@ -125,12 +126,13 @@ async def list_jobs(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
         yield Progress(text=error.line())
     shown = [job for job in jobs if not (params.running and job.state.ended)]
     shown = shown[: params.limit] if params.limit else shown
+    shown = [await _with_cause(ctx, job) for job in shown]
     for job in shown:
         yield Job(job=job)
     yield Result(
         text=f"{len(shown)} of {len(jobs)} jobs" if len(shown) < len(jobs) else f"{len(jobs)} jobs",
         data={
-            "jobs": [{"id": job.id, "host": job.host, "state": job.state.value} for job in shown],
+            "jobs": [{"id": job.id, "host": job.host, "state": job.state.value, "cause": _cause(job)} for job in shown],
             "silent": {name: error.line() for name, error in silent.items()},
         },
     )
@@ -138,6 +140,18 @@ async def list_jobs(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
 
 #: Modes that lose every step since the last checkpoint at once: they need a yes.
 HARSH = ("terminate", "kill")
+
+
+async def _with_cause(ctx: Context, job: JobInfo) -> JobInfo:
+    """A failed job with what the end of its log says of the cause."""
+    if job.state is not JobState.FAILED or job.diagnosis is not None:
+        return job
+    from dm_isaac_g1.fleet.glance import diagnosed
+
+    try:
+        return await diagnosed(ctx.hosts.opened(job.host), job)
+    except DmG1Error:
+        return job
 
 
 class StopParams(Params, frozen=True, kw_only=True):
@@ -178,7 +192,9 @@ async def stop(ctx: Context, params: StopParams) -> AsyncIterator[Event]:
         if not job.state.ended and job.rung:
             yield Progress(text=f"Rung: {job.rung}")
     reaped = f", {job.exit.reaped} processes reaped" if job.exit and job.exit.reaped else ""
-    yield Result(text=f"{job.id} {job.state.value}{reaped}", data=_ended(job))
+    job = await _with_cause(ctx, job)
+    cause = f": {_cause(job)}" if _cause(job) else ""
+    yield Result(text=f"{job.id} {job.state.value}{reaped}{cause}", data=_ended(job))
 
 
 def stop_lines(job: JobInfo, mode: str) -> tuple[str, ...]:
@@ -218,5 +234,9 @@ def _ended(job: JobInfo) -> dict[str, Any]:
         "host": job.host,
         "state": job.state.value,
         "exit": msgspec.to_builtins(job.exit) if job.exit else None,
-        "cause": job.diagnosis.cause if job.diagnosis else None,
+        "cause": _cause(job),
     }
+
+
+def _cause(job: JobInfo) -> str | None:
+    return job.diagnosis.cause if job.diagnosis else None

@@ -85,14 +85,14 @@ def parameter(field: Field) -> click.Parameter:
         return click.Option([_dashed(field.name), field.name], is_flag=True, default=None, help=field.description)
     shown = field.default if not field.required and field.default not in (None, ()) else None
     note = f"  [default: {shown}]" if shown is not None else "  [repeat it, or use commas]" if field.many else ""
+    required: dict[str, Any] = {"required": True} if field.required else {"default": None}
     return click.Option(
         [_dashed(field.name), field.name],
         type=of,
-        required=field.required,
         multiple=field.many,
-        default=None,
         help=field.description + note,
         shell_complete=complete,
+        **required,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dm_isaac_g1.actions import registry
+from dm_isaac_g1.core.errors import ExitCode
 from dm_isaac_g1.core.events import Failure, Job, Result
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def perform(chosen: Globals, action: Action, given: dict[str, Any], *, agreed: b
 
 
 def run(story: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, with SIGTERM and SIGHUP ending it as Ctrl-C does, so that nothing is left behind."""
+    """`asyncio.run`, with SIGTERM and SIGHUP ending it as Ctrl-C does, so that nothing is left behind.
+
+    Interrupted, it ends the command with exit code 130.
+    """
 
     async def guarded() -> T:
         loop = asyncio.get_running_loop()
@@ -43,8 +47,9 @@ def run(story: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(guarded())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        # click would print an empty line for a KeyboardInterrupt.
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
 
 
 async def _story(chosen: Globals, action: Action, params: registry.Params, agreed: bool) -> int:

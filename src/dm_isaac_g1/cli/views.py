@@ -23,8 +23,11 @@ def lines(events: Sequence[ev.Event], now: float) -> list[str]:
         blocks += [gpus(sample) for sample in samples.values()]
     jobs_ = {each.job.id: each.job for each in events if isinstance(each, ev.Job)}
     blocks.append(jobs(jobs_.values(), now))
-    blocks.append(checkpoints([each for each in events if isinstance(each, ev.Checkpoints)], now))
-    blocks += [forecasts(each.forecasts) for each in events if isinstance(each, ev.Forecasts)]
+    saved = {each.run: each for each in events if isinstance(each, ev.Checkpoints)}
+    blocks.append(checkpoints(saved.values(), now))
+    blocks += [
+        forecasts(each.forecasts) for each in {e.host: e for e in events if isinstance(e, ev.Forecasts)}.values()
+    ]
     out: list[str] = []
     for block in filter(None, blocks):
         out += [*([""] if out else []), *block]
@@ -180,7 +183,7 @@ def alert(event: ev.Alert) -> str:
 
 def progress(event: ev.Progress) -> str:
     """A step of an action."""
-    if event.done is None:
+    if event.done is None or event.unit == "steps":
         return event.text
     total = f"/{event.total:g}" if event.total is not None else ""
     return f"{event.text} [{event.done:g}{total} {event.unit}]".replace(" ]", "]")

@@ -15,6 +15,7 @@ from dm_isaac_g1.core.forecasts import Forecast, Verdict
 from dm_isaac_g1.core.profile import Thresholds
 from dm_isaac_g1.core.runs import JobState
 from dm_isaac_g1.core.units import duration, size
+from dm_isaac_g1.finetuning.remedies import enough
 from dm_isaac_g1.fleet.runs import step_of, step_time
 from dm_isaac_g1.fleet.store import HostView, RunView, Store
 
@@ -26,6 +27,8 @@ COOLED_BY = 3.0
 PATIENT_PHASES = {"starting": 10.0, "caching": 10.0, "saving": 5.0}
 #: Seconds for which a job that failed is worth an alert.
 FAILED_FOR = 24 * 3600.0
+#: Seconds that finding the cause of a failure may take before it is told without.
+DIAGNOSED_WITHIN = 5.0
 
 
 def evaluate(store: Store, thresholds: Thresholds, now: float) -> dict[str, Alert]:
@@ -92,7 +95,6 @@ def disk(host: HostView, store: Store, thresholds: Thresholds, now: float) -> It
             continue
         fails = forecast.verdict is Verdict.FAIL
         failing = forecast.failing
-        best = forecast.remedies[0] if forecast.remedies else None
         yield Alert(
             key=f"disk:{host.name}:{forecast.dev}",
             kind="disk",
@@ -101,21 +103,30 @@ def disk(host: HostView, store: Store, thresholds: Thresholds, now: float) -> It
             run=failing.run if failing else None,
             title=disk_title(forecast),
             detail=forecast.reason,
-            fix=f"{best.title}: {size(best.bytes)}" if best else "",
+            fix=disk_fix(forecast),
         )
 
 
 def disk_title(forecast: Forecast) -> str:
     """One line: what will not fit, when, and by how much."""
     if forecast.verdict is not Verdict.FAIL:
-        return f"{forecast.mount}: the next saves fit, with less than the reserve left"
+        what = (
+            "the next saves fit, with less than the reserve left" if forecast.saves else "less than the reserve is left"
+        )
+        return f"{forecast.mount}: {what}"
     failing = forecast.failing
     if failing is None:
         when = f" in {duration(forecast.full_in)}" if forecast.full_in is not None else ""
         return f"{forecast.mount} will be full{when}"
     what = "the final model" if failing.kind == "final" else f"the checkpoint at step {failing.step}"
-    when = f" in {duration(failing.eta)}" if failing.eta is not None else ""
+    when = f" in {duration(failing.eta)}" if failing.eta else ""
     return f"{forecast.mount}: {what} will fail{when}, {size(forecast.missing)} missing"
+
+
+def disk_fix(forecast: Forecast) -> str:
+    """What would free enough, the least risk first; else what would free most."""
+    helps = enough(forecast, forecast.remedies) or sorted(forecast.remedies, key=lambda each: -each.bytes)[:1]
+    return "; ".join(f"{each.title}: {size(each.bytes)}" for each in helps[:3])
 
 
 def temperature(host: HostView, store: Store, thresholds: Thresholds, now: float) -> Iterator[Alert]:
@@ -220,6 +231,8 @@ def job_failed(run: RunView, store: Store, thresholds: Thresholds, now: float) -
     """A job that failed or was lost lately, with its cause."""
     job = run.job
     if job.state not in (JobState.FAILED, JobState.LOST) or not _recent(run, now):
+        return
+    if job.diagnosis is None and job.ended is not None and 0 <= now - job.ended < DIAGNOSED_WITHIN:
         return
     how = "no exit was left"
     if job.exit is not None:

@@ -91,7 +91,6 @@ class Following:
             return
         from dm_isaac_g1.finetuning.diagnosis import diagnose
 
-        avail = job.exit.avail if job.exit else None
-        found = diagnose(self.log.tail(), job.exit, avail)
+        found = diagnose(self.log.tail(), job.exit)
         if found is not None:
             self._diagnosed(job, found)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from dm_isaac_g1.core.runs import JobInfo, TrainProgress
+from dm_isaac_g1.finetuning.lines import LineSplitter
 from dm_isaac_g1.finetuning.trainlog import TrainLogReader
 from dm_isaac_g1.fleet.store import RunView
 
@@ -38,3 +41,15 @@ async def glance(host: Host, job: JobInfo) -> RunView:
         now,
     )
     return run
+
+
+async def diagnosed(host: Host, job: JobInfo) -> JobInfo:
+    """A job that failed, with the cause that the end of its log tells. Raises RemoteFailed, HostUnreachable."""
+    from dm_isaac_g1.finetuning.diagnosis import diagnose
+
+    path = f"{job.folder}/log"
+    if await host.files.stat(path) is None:
+        return job
+    chunk = await host.files.read(path, -TAIL, TAIL)
+    found = diagnose("\n".join(LineSplitter().feed(chunk.data).lines), job.exit)
+    return msgspec.structs.replace(job, diagnosis=found) if found else job
