@@ -87,32 +87,35 @@ def draw(rng: random.Random) -> Trial:
     )
     ample = Disk(dev=1, mount="/", total=1 << 40, avail=1 << 40)
     word = forecast(
-        ample, [Writer(run="r", plan=plan_of(trial), rate=1.0)], background=trial.background, next_saves=1000
+        ample, [Writer(run="r", plan=launch_of(trial).save, rate=1.0)], background=trial.background, next_saves=1000
     )
     need = (1 << 40) - min(save.free_at_peak for save in word.saves)
     return Trial(**{**asdict(trial), "disk": int(need * rng.uniform(0.45, 1.15)) // 4096 * 4096})
 
 
-def plan_of(trial: Trial) -> Any:
-    """The save plan that the launch of this trial comes with."""
+def launch_of(trial: Trial, dataset: str = "/dataset", output: str = "/output") -> Any:
+    """The command line and save plan that dm-g1 would launch this trial with."""
     from dm_isaac_g1.core.profile import Host
     from dm_isaac_g1.core.recipe import Recipe
-    from dm_isaac_g1.finetuning.bc.options import BcOptions
-    from dm_isaac_g1.finetuning.trainers.bc import save_plan
+    from dm_isaac_g1.finetuning.trainers.bc import command
     from dm_isaac_g1.finetuning.trainers.order import Order
 
     recipe = Recipe(
         name="trial",
         trainer="bc",
         steps=trial.steps,
+        batch_size=4,
         save_steps=trial.save_steps,
         save_total_limit=trial.limit,
+        seed=trial.seed,
+        options={"hidden_size": trial.hidden_size, "layers": trial.layers, "device": "cpu"},
     )
     features = {"observation.state": {"shape": [STATE_DIM]}, "action": {"shape": [ACTION_DIM]}}
-    order = Order(
-        recipe=recipe, host=Host(ssh="x"), datasets=(), output="", workspace="", dataset_info={"features": features}
+    host = Host(ssh="x", python=sys.executable)
+    info = {"features": features}
+    return command(
+        Order(recipe=recipe, host=host, datasets=(dataset,), output=output, workspace="/", dataset_info=info)
     )
-    return save_plan(order, BcOptions(hidden_size=trial.hidden_size, layers=trial.layers))
 
 
 def ask(trial: Trial, folder: Path, output: Path, step: int) -> Failing:
@@ -131,7 +134,7 @@ def ask(trial: Trial, folder: Path, output: Path, step: int) -> Failing:
     there = tuple(Checkpoint(**{k: v for k, v in row.items() if k in known}) for row in rows)
     row = ask_disks({"output": str(folder)})[0]
     disk = Disk(**{**row, "paths": tuple(row["paths"])})
-    run = Writer(run="r", plan=plan_of(trial), step=step, rate=1.0, checkpoints=there, save_seconds=0.0)
+    run = Writer(run="r", plan=launch_of(trial).save, step=step, rate=1.0, checkpoints=there, save_seconds=0.0)
     word = forecast(disk, [run], background=trial.background, reserve=0)
     return None if word.failing is None else (word.failing.step, int(word.failing.kind == "final"))
 
@@ -140,8 +143,7 @@ def run(trial: Trial, dataset: Path, folder: Path, answer: Connection) -> None:
     """In a process of its own: train, and say how it ended."""
     from transformers import TrainerCallback, trainer
 
-    from dm_isaac_g1.finetuning.bc.options import BcOptions
-    from dm_isaac_g1.finetuning.bc.train import BcRun, train
+    from dm_isaac_g1.finetuning.bc.__main__ import main as trainer_main
 
     output = folder / "out"
     seen: dict[str, Any] = {"step": 0, "ended": False, "later": "never asked"}
@@ -165,25 +167,13 @@ def run(trial: Trial, dataset: Path, folder: Path, answer: Connection) -> None:
     with Path(os.devnull).open("w") as null:
         os.dup2(null.fileno(), 1)
         os.dup2(null.fileno(), 2)
-    options = BcOptions(hidden_size=trial.hidden_size, layers=trial.layers, device="cpu", threads=1)
+    argv = launch_of(trial, str(dataset), str(output)).argv
     try:
-        train(
-            BcRun(
-                datasets=(dataset,),
-                output=output,
-                steps=trial.steps,
-                batch_size=4,
-                learning_rate=1e-4,
-                save_steps=trial.save_steps,
-                save_total_limit=trial.limit,
-                seed=trial.seed,
-                options=options,
-            )
-        )
+        code = trainer_main(list(argv[argv.index("dm_isaac_g1.finetuning.bc") + 1 :]))
     except BaseException as error:
         answer.send((seen, f"{type(error).__name__}: {error}"[:200]))
     else:
-        answer.send((seen, ""))
+        answer.send((seen, f"exit code {code}" if code else ""))
     answer.close()
     os._exit(0)
 
@@ -203,7 +193,9 @@ def small_disk(size: int) -> Iterator[Path]:
 
 
 def play(trial: Trial, dataset: Path) -> Outcome:
-    """Forecast, run, compare."""
+    """Forecast, run, compare. Raises RuntimeError where the training failed for another reason than the disk."""
+    from dm_isaac_g1.finetuning.diagnosis import diagnose
+
     started = time.monotonic()
     context = multiprocessing.get_context("fork")  # torch and transformers are imported once, by the parent
     with small_disk(trial.disk) as folder:
@@ -221,6 +213,9 @@ def play(trial: Trial, dataset: Path) -> Outcome:
             if child.is_alive():
                 child.kill()
                 child.join()
+    found = diagnose(error) if error else None
+    if error and (found is None or found.code != "disk-full"):
+        raise RuntimeError(f"a trial failed of something else than a full disk: {error}")
     actual = _failed_at(trial, seen) if error else None
     later = seen["later"]
     if later == "never asked":  # it failed before: nothing to grade
