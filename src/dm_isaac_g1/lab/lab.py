@@ -157,12 +157,13 @@ class Lab:
                 env=host_environment(self.layout, name) | {"DM_G1_LAB": "", "DM_G1_LAB_ROOT": ""},
                 cwd=self.layout.root,
             )
-        starter.wait(START_TIMEOUT)  # it forks itself away at once
+        failed = starter.wait(START_TIMEOUT) != 0  # it forks itself away at once
         deadline = time.monotonic() + START_TIMEOUT
         while self._alive(name) is None:
-            said = log.read_text(errors="replace").strip()
-            if said or time.monotonic() > deadline:
-                raise LabError(said.splitlines()[-1] if said else "did not start", where=f"lab host {name}")
+            said = log.read_text(errors="replace").strip().splitlines()
+            failed = failed or any(line.startswith((f"{name}: ", "Traceback")) for line in said)
+            if failed or time.monotonic() > deadline:
+                raise LabError(said[-1] if said else "did not start", where=f"lab host {name}", fix=f"see {log}")
             time.sleep(0.02)
 
     def _seed(self, name: HostName) -> list[str]:
