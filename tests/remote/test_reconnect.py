@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from required import require_sshd
 from sshd import Proxy, Sshd, agents, running
 
 from dm_isaac_g1.core.errors import HostUnreachable
 from dm_isaac_g1.remote import link as links
 from dm_isaac_g1.remote.host import Host
+from required import require_sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.timeout(120)]
 

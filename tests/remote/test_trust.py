@@ -15,7 +15,6 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from required import require_sshd
 from sshd import Sshd, free_port, keygen, public, running
 
 from dm_isaac_g1.core import profile
@@ -30,6 +29,7 @@ from dm_isaac_g1.core.errors import (
 )
 from dm_isaac_g1.remote import hostkeys
 from dm_isaac_g1.remote.host import Host, open_host
+from required import require_sshd
 
 pytestmark = pytest.mark.sshd
 

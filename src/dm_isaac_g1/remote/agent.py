@@ -65,6 +65,8 @@ class Agent:
 
     def __init__(self, spawned: Spawned, where: str, hello: wire.Hello, rest: bytes) -> None:
         self.hello = hello
+        #: What keeps it from all that an agent can do.
+        self.problem: DmG1Error | None = None
         self._spawned = spawned
         self._where = where
         self._rest = rest
@@ -151,13 +153,13 @@ class Agent:
             with contextlib.suppress(DmG1Error):
                 await self._send({"op": "unfollow", "id": following.id})
 
+    async def ping(self) -> None:
+        """Tell the agent that somebody is still there: alone, it would end. Raises HostUnreachable."""
+        await self._send({"op": "ping"})
+
     async def close(self) -> None:
         """End the agent by ending its stdin."""
         await self._spawned.close()
-
-    async def last_words(self) -> str:
-        """The end of what it wrote to stderr, cleaned, for a message."""
-        return clean_bytes((await self._spawned.errors())[-500:].replace(b"\n", b" ")).strip()
 
     async def _send(self, value: dict[str, Any]) -> None:
         if self._gone is not None:

@@ -36,6 +36,8 @@ ASK_MAX = 1 << 20
 BUSY_MAX = 32
 #: Seconds between samples where nvidia-smi does not set the pace; between looks at disks and at GPU processes.
 PACE, DISKS, APPS = 1.0, 10.0, 5.0
+#: Seconds without a word from the console, which pings: it is gone behind a link that broke without a sign.
+LONELY = 60.0
 #: How often a followed file is looked at without inotify, and (for file systems it does not see) with it.
 LOOK, LOOK_ANYWAY = 0.02, 0.5
 
@@ -56,15 +58,16 @@ class Agent:
         self.going: dict[str, float] = {}
         self.extra: dict[str, Any] = {}
         self.ticks: list[int] = []
-        self.seq, self.due, self.look = 0, 0.0, 0.0
+        self.seq, self.due, self.look, self.heard = 0, 0.0, 0.0, time.monotonic()
         self.wake_in, self.wake_out = os.pipe()
         self.inotify = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         self.gpu = Gpu(self.run, self.sample_soon) if self.host else None
 
     def loop(self) -> None:
-        """Until stdin ends."""
+        """Until stdin ends, or nobody has been heard for too long."""
         os.set_blocking(1, False)
-        while True:
+        now = self.heard
+        while now - self.heard < LONELY:
             now = time.monotonic()
             self.tick(now)
             smi = self.gpu.fd() if self.gpu else -1
@@ -162,13 +165,16 @@ class Agent:
 
     def hear(self, data: bytes) -> bool:
         """Take questions. False at the end of stdin."""
+        self.heard = time.monotonic()
         *lines, self.inbox = (self.inbox + data).split(b"\n")
         for line in lines:
             self.answer(json.loads(line))
         return bool(data) and len(self.inbox) < ASK_MAX
 
     def answer(self, ask: dict[str, Any]) -> None:
-        op, ident, args = ask["op"], ask["id"], ask.get("args", {})
+        op, ident, args = ask["op"], int(ask.get("id", 0)), ask.get("args", {})
+        if op == "ping":
+            return
         if op == "follow":
             self.follows[ident] = Follow(self.send, self.watch, ident, **args)
             self.look = 0.0

@@ -153,8 +153,12 @@ class Host:
         return self._statuses.listen(self.status)
 
     def samples(self) -> AsyncIterator[HostSample]:
-        """About one a second while the host is up; goes on after a reconnect, ends when the host is closed."""
-        return self._samples.listen()
+        """About one a second while the host is up; goes on after a reconnect, ends when the host is closed.
+
+        Begins with the last one, if the host is up.
+        """
+        known = self._sampler.last if self.link.state.state == "up" else None
+        return self._samples.listen(*([known] if known is not None else []))
 
     async def ask(self, op: str, **args: Any) -> Any:
         """A question to the agent where commands run; its JSON, cleaned. Raises RemoteFailed, HostUnreachable."""

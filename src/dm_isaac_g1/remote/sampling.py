@@ -20,6 +20,7 @@ class Sampler:
         self._processes: tuple[GpuProcess, ...] = ()
         self._disks: tuple[Disk, ...] = ()
         self._clocks: dict[int, nvidia_smi.StuckClock] = {}
+        self.last: HostSample | None = None
 
     def take(self, said: wire.Sampled) -> HostSample:
         """The host as it is with this line."""
@@ -37,7 +38,7 @@ class Sampler:
         if state != "ok":
             # Old figures of a GPU that no longer answers would pass for new ones.
             self._gpus, self._processes = (), ()
-        return HostSample(
+        self.last = HostSample(
             host=self._host,
             seq=said.seq,
             t_mono=said.t_mono,
@@ -53,6 +54,7 @@ class Sampler:
             disks=self._disks,
             simulated=said.simulated,
         )
+        return self.last
 
     def take_disks(self, rows: Sequence[wire.DiskRow]) -> None:
         """File systems as the runtime sees them."""

@@ -8,16 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable
-from dm_isaac_g1.remote import wire
-from dm_isaac_g1.remote.agent import Agent
+from dm_isaac_g1.remote import tasks, wire
+from dm_isaac_g1.remote.agent import Agent, AgentFailed
 from dm_isaac_g1.remote.broadcast import Broadcast
 from dm_isaac_g1.remote.link import Link
+from dm_isaac_g1.remote.probe import Probe
 from dm_isaac_g1.remote.runtime import Runtime
 
 #: Seconds between attempts to start an agent on a link that is up: an image may be pulled, a container started.
 AGAIN = (0.5, 1.0, 2.0, 5.0)
 #: Seconds without a line after which an agent that should talk is started anew.
 SILENCE = 30.0
+#: Seconds of quiet after which the link is asked for signs of life more often.
+QUIET = 3.0
+#: Seconds between pings; the agent ends itself after six that did not come.
+PING = 10.0
 
 
 class Station:
@@ -41,7 +46,7 @@ class Station:
         self._changed = changed
         self._news: Broadcast[None] = Broadcast(1)
         self._heard = 0.0
-        self.agent: Agent | None = None
+        self.agent: Agent | Probe | None = None
         #: The last hello: it outlives the agent, so that paths are known while the host is away.
         self.hello: wire.Hello | None = None
         #: Why there is no agent although the link is up.
@@ -65,7 +70,7 @@ class Station:
                     await asyncio.sleep(AGAIN[min(failures, len(AGAIN) - 1)])
             self._tell(None, None)
 
-    async def get(self, timeout: float | None = 15.0) -> Agent:
+    async def get(self, timeout: float | None = 15.0) -> Agent | Probe:
         """The agent, once it runs. Raises what keeps it from running."""
         async with asyncio.timeout(timeout) as limit:
             try:
@@ -81,7 +86,7 @@ class Station:
                     raise
         raise HostUnreachable("the agent there does not start", where=self._runtime.where)
 
-    async def next(self) -> Agent:
+    async def next(self) -> Agent | Probe:
         """The agent, however long it takes: through reconnects. Raises only when the link refuses or is closed."""
         async for _ in self._news.listen(None):
             if self.agent is not None:
@@ -99,38 +104,54 @@ class Station:
 
     async def _serve(self) -> None:
         """Start an agent and take what it says until it ends."""
-        agent = await Agent.start(self._runtime, self._config, self._pythons)
+        agent = await self._start()
         self.hello = agent.hello
         self._heard = asyncio.get_running_loop().time()
-        self._tell(agent, None)
-        watching = asyncio.create_task(self._watch(agent)) if self._config["host"] else None
+        self._tell(agent, agent.problem)
         try:
-            await agent.listen(self._take)
+            async with tasks.running(self._watch(agent), f"watch {self._runtime.where}"):
+                await agent.listen(self._take)
         finally:
             self.agent = None
-            if watching is not None:
-                watching.cancel()
             await agent.close()
+
+    async def _start(self) -> Agent | Probe:
+        """The agent; on a host whose python3 is missing or too old, the probe that says less."""
+        try:
+            return await Agent.start(self._runtime, self._config, self._pythons)
+        except AgentFailed as error:
+            if not self._config["host"] or self._link.connection is None:
+                raise
+            try:
+                return await Probe.start(self._runtime, self._config["paths"], error)
+            except AgentFailed:
+                raise error from None
 
     def _take(self, said: wire.Sampled) -> None:
         self._heard = asyncio.get_running_loop().time()
         self._sampled(said)
 
-    async def _watch(self, agent: Agent) -> None:
-        """While the agent is quiet, ask the link for signs of life; end an agent that hangs on a living link."""
-        doubted = False
+    async def _watch(self, agent: Agent | Probe) -> None:
+        """Ping the agent. While one that should talk is quiet, doubt the link; end it if it hangs on a living one."""
+        loop = asyncio.get_running_loop()
+        doubted, pinged = False, loop.time()
         while True:
             await asyncio.sleep(1)
-            quiet = asyncio.get_running_loop().time() - self._heard
-            if (quiet > 3) != doubted:
-                doubted = quiet > 3
-                self._link.doubt(doubted)
-            if quiet > SILENCE:
+            now = loop.time()
+            if now - pinged > PING:
+                pinged = now
                 with contextlib.suppress(DmG1Error):
-                    await agent.close()
+                    await agent.ping()
+            if not self._config["host"]:
+                continue
+            if (now - self._heard > QUIET) != doubted:
+                doubted = not doubted
+                self._link.doubt(doubted)
+            if now - self._heard > SILENCE:
+                await agent.close()
                 return
 
-    def _tell(self, agent: Agent | None, problem: DmG1Error | None) -> None:
+    def _tell(self, agent: Agent | Probe | None, problem: DmG1Error | None) -> None:
         self.agent = agent
         self.problem = problem
         self._changed()
