@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from dm_isaac_g1.core.forecasts import Forecast, Verdict
 from dm_isaac_g1.core.runs import Checkpoint, SavePlan
 from dm_isaac_g1.core.samples import Disk
 from dm_isaac_g1.finetuning.guard import disk_of, forecast, reserve_of
-from dm_isaac_g1.finetuning.timeline import Writer
+from dm_isaac_g1.finetuning.timeline import Writer, timeline
 
 GB = 1_000_000_000
 MINUTE = 60.0
@@ -370,3 +371,53 @@ def test_the_words_are_consistent(avail: int, runs: list[Writer], rate: float) -
     assert etas == sorted(etas) and all(math.isfinite(e) for e in etas)
     for save in word.saves:
         assert save.free_at_peak <= save.free_before
+
+
+def world(runs: list[Writer], rate: float) -> float:
+    """The most that is in use at any moment, when the runs really go at their rates, and others write at `rate`."""
+    moments: list[tuple[float, int, int, float]] = []
+    for index, run in enumerate(runs):
+        saves = timeline(run)
+        for number, save in enumerate(saves):
+            assert save.start is not None and save.end is not None
+            later = saves[number + 1].before if number + 1 < len(saves) else save.after
+            moments += [(save.start, 0, index, save.peak), (save.end, 1, index, later)]
+    levels = [0.0] * len(runs)
+    most = 0.0
+    for at, _, index, level in sorted(moments):
+        levels[index] = level
+        most = max(most, sum(levels) + rate * at)
+    return most
+
+
+timed = st.builds(
+    Writer,
+    run=st.sampled_from("abc"),
+    plan=st.builds(
+        lambda size, weights, every, most, limit: SavePlan(
+            save_steps=every, max_steps=most, limit=limit, checkpoint_bytes=size, weights_bytes=min(size, weights)
+        ),
+        sizes,
+        sizes,
+        st.integers(1, 40),
+        st.integers(1, 300),
+        st.one_of(st.none(), st.integers(1, 3)),
+    ),
+    rate=st.floats(0.01, 2),
+    save_seconds=st.floats(0, 100),
+    growth=st.just(0.0),
+    step=st.integers(0, 100),
+    checkpoints=checkpoints,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 400), st.lists(timed, min_size=1, max_size=3), st.floats(0, 0.1), st.data())
+def test_what_is_said_to_fit_fits_though_the_runs_go_a_little_faster_or_slower(
+    avail: int, runs: list[Writer], rate: float, data: st.DataObject
+) -> None:
+    """Never optimistic: played through with speeds that differ by up to four percent from the measured ones."""
+    word = forecast(disk(avail, total=1000), runs, reserve=0, background=rate * 1.05)
+    real = [replace(run, rate=(run.rate or 1) * data.draw(st.floats(0.96, 1.04))) for run in runs]
+    if word.verdict is not Verdict.FAIL:
+        assert world(real, rate) <= avail + 1

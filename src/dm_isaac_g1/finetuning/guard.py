@@ -7,15 +7,19 @@ for the worse: runs that save at about the same time save at the same time, a si
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dm_isaac_g1.core import units
 from dm_isaac_g1.core.forecasts import Forecast, Remedy, SaveForecast, Verdict
 from dm_isaac_g1.core.profile import Thresholds
 from dm_isaac_g1.core.samples import Disk
 from dm_isaac_g1.finetuning.timeline import Save, Writer, timeline
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: From good to bad: the worst of all saves is the file system's.
 _WORSE = {Verdict.FIT: 0, Verdict.TIGHT: 1, Verdict.UNKNOWN: 2, Verdict.FAIL: 3}
@@ -97,16 +101,13 @@ def _judge(
     disk: Disk, timelines: Sequence[Sequence[Save]], room: int, background: float, reserve: int
 ) -> list[_Judged]:
     """Every save of every run with its free space and verdict, in the order of time."""
-    spaces = [_Footprint(saves) for saves in timelines]
+    spaces = [_Footprint(saves) for saves in timelines] if len(timelines) > 1 else []
     judged: list[tuple[float, int, _Judged]] = []
     for index, saves in enumerate(timelines):
-        others = [space for other, space in enumerate(spaces) if other != index]
+        taken = [space.at_most(saves) for other, space in enumerate(spaces) if other != index and saves]
         for number, save in enumerate(saves):
-            others_use = others_inodes = 0
-            for space in others:
-                bytes_used, inodes_used = space.at_most(save.start, save.end)
-                others_use += bytes_used
-                others_inodes += inodes_used
+            others_use = sum(space[number] for space, _ in taken)
+            others_inodes = sum(inodes[number] for _, inodes in taken)
             start, end = save.start or 0.0, save.end or 0.0
             before = int(room - save.before - others_use - background * start)
             peak = int(room - save.peak - others_use - background * end)
@@ -151,37 +152,67 @@ def _verdict(
 
 
 class _Footprint:
-    """How much a run may take of the file system in a span of time: its levels and the peaks of its saves."""
+    """How much a run may take of the file system in a span of time: its levels and the peaks of its saves.
+
+    With several runs every save of one is held against all of the others: arrays, and range maxima by doubling.
+    """
 
     def __init__(self, saves: Sequence[Save]) -> None:
-        self._saves = saves
-        self._timed = all(s.start is not None for s in saves)
-        self._starts = [s.start or 0.0 for s in saves]
-        self._ends = [s.end or 0.0 for s in saves]
+        import numpy as np
 
-    def at_most(self, start: float | None, end: float | None) -> tuple[int, int]:
-        """(bytes, inodes) at most between `start` and `end`, as well as the times are known.
+        self._timed = all(save.start is not None for save in saves)
+        self._starts = np.array([save.start or 0.0 for save in saves])
+        self._ends = np.array([save.end or 0.0 for save in saves])
+        self._space = _Levels([(s.before, s.peak, s.after) for s in saves])
+        self._inodes = _Levels([(0, s.inodes_peak, s.inodes_after) for s in saves])
+
+    def at_most(self, saves: Sequence[Save]) -> tuple[list[int], list[int]]:
+        """(bytes, inodes) that may be taken around each of another run's `saves`, as well as the times are known.
 
         Never below zero: what another run will delete is not counted upon.
         """
-        if not self._saves:
-            return 0, 0
-        if start is None or end is None or not self._timed:
-            low, high = 0, len(self._saves)
-        else:
-            blur = max(_BLUR_S, _BLUR * end)
-            low = bisect_right(self._ends, start - blur)
-            high = bisect_left(self._starts, end + blur)
-        span = self._saves[low:high]
-        # Until the next save a run stands where its last one left it (its log grows on towards the next).
-        level = self._saves[low - 1].after if low else 0
-        level_inodes = self._saves[low - 1].inodes_after if low else 0
-        if low < len(self._saves):
-            level = max(level, self._saves[low].before)
-        return (
-            max(0, level, *(s.peak for s in span)),
-            max(0, level_inodes, *(s.inodes_peak for s in span)),
+        import numpy as np
+
+        low = np.zeros(len(saves), np.int64)
+        high = np.full(len(saves), len(self._starts), np.int64)
+        if self._timed and all(save.start is not None for save in saves):
+            ends = np.array([save.end or 0.0 for save in saves])
+            blur = np.maximum(_BLUR_S, _BLUR * ends)
+            low = np.searchsorted(self._ends, np.array([save.start or 0.0 for save in saves]) - blur, side="right")
+            high = np.searchsorted(self._starts, ends + blur, side="left")
+        return self._space.most(low, high), self._inodes.most(low, high)
+
+
+class _Levels:
+    """What is in use (before, at the peak of, after) each save of a run; answers with the most over ranges of saves."""
+
+    def __init__(self, levels: Sequence[tuple[int, int, int]]) -> None:
+        import numpy as np
+
+        columns = np.array(levels, np.int64).reshape(-1, 3)
+        # Before a save a run stands where its last one left it, and its log grows on towards the next.
+        self._before = np.append(columns[:, 0], 0)
+        self._left = np.concatenate([[0], columns[:, 2]])
+        peaks = np.append(columns[:, 1], 0)
+        self._peaks = [peaks]
+        while 2 * (width := 1 << (len(self._peaks) - 1)) <= len(peaks):
+            longer = self._peaks[-1].copy()
+            longer[:-width] = np.maximum(longer[:-width], longer[width:])
+            self._peaks.append(longer)
+
+    def most(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> list[int]:
+        """The most in use over saves low..high-1 (none: between two of them), for each pair; at least 0."""
+        import numpy as np
+
+        most = np.maximum(np.maximum(self._left[low], self._before[low]), 0)
+        table = np.stack(self._peaks)
+        some = high > low
+        width = np.log2(np.maximum(1, high - low)).astype(np.int64)
+        peak = np.maximum(
+            table[width, np.minimum(low, table.shape[1] - 1)], table[width, np.maximum(0, high - (1 << width))]
         )
+        found: list[int] = np.where(some, np.maximum(most, peak), most).tolist()
+        return found
 
 
 def _reason(

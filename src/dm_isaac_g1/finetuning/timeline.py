@@ -82,8 +82,10 @@ def sizes(writer: Writer) -> Sizes | None:
 
 def timeline(writer: Writer) -> list[Save]:
     """All saves to come, in order. Where the two orders of rotation differ, each takes what is worse."""
-    by_step, by_mtime = _simulated(writer, "step"), _simulated(writer, "mtime")
-    return [_worse(a, b) for a, b in zip(by_step, by_mtime, strict=True)]
+    by_step = _simulated(writer, "step")
+    if in_rotation_order(writer.checkpoints, "step") == in_rotation_order(writer.checkpoints, "mtime"):
+        return by_step
+    return [_worse(a, b) for a, b in zip(by_step, _simulated(writer, "mtime"), strict=True)]
 
 
 def _worse(a: Save, b: Save) -> Save:
