@@ -110,4 +110,6 @@ def progress_line(title: str, event: ev.Progress) -> Content:
     if event.done is not None:
         of = f" of {event.total:g}" if event.total is not None else ""
         figure = f"  {event.done:g}{of} {event.unit}".rstrip()
-    return Content.assemble(("◢ ", "$warning"), (f"{title}: ", "$muted"), shown.line(event.text, 300) + figure)
+    return Content.assemble(
+        ("◢ ", "$warning"), (f"{shown.line(title, 60)}: ", "$muted"), shown.line(f"{event.text}{figure}", 400)
+    )
