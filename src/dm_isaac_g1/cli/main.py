@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code (see core.errors.ExitCode)."""
-    sys.exit(code(sys.argv[1:] if args is None else list(args)))
+    try:
+        status = code(sys.argv[1:] if args is None else list(args))
+        # All is done and closed: a Ctrl-C that comes now would only interrupt the interpreter's own end.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
 
 
 def code(args: list[str]) -> int:

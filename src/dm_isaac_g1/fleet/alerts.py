@@ -232,7 +232,8 @@ def job_failed(run: RunView, store: Store, thresholds: Thresholds, now: float) -
     job = run.job
     if job.state not in (JobState.FAILED, JobState.LOST) or not _recent(run, now):
         return
-    if job.diagnosis is None and job.ended is not None and 0 <= now - job.ended < DIAGNOSED_WITHIN:
+    soon = job.ended is not None and 0 <= now - job.ended < DIAGNOSED_WITHIN
+    if job.state is JobState.FAILED and job.diagnosis is None and soon:
         return
     how = "no exit was left"
     if job.exit is not None:
