@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 
+import msgspec
 import pytest
 from labs import run
 
 from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.core.paths import lab_dir
+from dm_isaac_g1.core.runs import StopRequest
 from dm_isaac_g1.lab import processes
 from dm_isaac_g1.lab.lab import Lab
 
@@ -157,3 +159,16 @@ def test_a_server_whose_folder_was_deleted_ends(fresh, monkeypatch):
     while any(processes.start_ticks(host.pid) for host in status.hosts):
         assert time.monotonic() < deadline, "the servers still run"
         time.sleep(0.1)
+
+
+def test_jobs_stopped_with_the_lab_know_who_stopped_them(fresh):
+    """A process that carries a job's marker stands for its job, as remote/supervisor_program.py starts them."""
+    fresh.up()
+    folder = fresh.layout.workspace("workstation") / "jobs" / "20261120T101500-arm-0a1b2c"
+    folder.mkdir(parents=True)
+    job = f"DM_G1_JOB={folder.name} DM_G1_JOB_DIR={folder} setsid sleep 300 >/dev/null 2>&1 </dev/null & sleep 0.3"
+    assert run(fresh, "workstation", job).returncode == 0
+    status = fresh.down()
+    assert status.ended == 1 and f"workstation: stopped job {folder.name}" in status.notes
+    request = msgspec.json.decode((folder / "stop.json").read_bytes(), type=StopRequest)
+    assert (request.mode, request.by) == ("terminate", "dm-g1 lab down")

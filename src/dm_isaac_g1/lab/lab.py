@@ -17,7 +17,7 @@ import msgspec
 from dm_isaac_g1.core.errors import DmG1Error, UsageError
 from dm_isaac_g1.core.paths import lab_dir
 from dm_isaac_g1.lab import disk as disks
-from dm_isaac_g1.lab import processes, seed, standin
+from dm_isaac_g1.lab import jobs, processes, seed, standin
 from dm_isaac_g1.lab.environment import host_environment
 from dm_isaac_g1.lab.keys import ensure_keys, write_client_files
 from dm_isaac_g1.lab.layout import HOSTS, TRAIN_HOST, HostName, Layout
@@ -92,6 +92,7 @@ class Lab:
             notes = []
             for name in HOSTS:
                 was_mounted = os.path.ismount(self.layout.workspace(name))
+                notes += [f"{name}: stopped job {job}" for job in jobs.ask_to_stop(self.layout, name)]
                 ended += self._stop(name)
                 if was_mounted:
                     notes.append(f"{name}: its disk was in memory and is gone")
