@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
 from dm_isaac_g1.core import paths
@@ -67,9 +68,11 @@ def read(path: Path) -> Theme:
             **msgspec.structs.asdict(file.colors),
         )
         theme.to_color_system().generate()
+        for color in file.variables.values():
+            Color.parse(color)
     except OSError as error:
         raise ConfigError(f"cannot read the theme: {error.strerror}", where=str(path)) from error
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, ColorParseError) as error:
         raise ConfigError(
             f"not a theme: {error}", where=str(path), fix="compare it with the shipped dm-dark"
         ) from error
