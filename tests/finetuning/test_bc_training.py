@@ -123,6 +123,7 @@ def test_the_size_is_known_without_building_the_model(options):
     assert len(list(model.parameters())) == size.tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [32, 256])
 def test_the_estimate_before_the_first_save_is_close_and_never_below(dataset, tmp_path, hidden):
     info = json.loads((dataset / "meta" / "info.json").read_text())
@@ -154,6 +155,7 @@ def test_the_estimate_before_the_first_save_is_close_and_never_below(dataset, tm
     assert allocated(tmp_path / "o") <= plan.weights_bytes <= allocated(tmp_path / "o") * 1.02 + 32768
 
 
+@pytest.mark.slow
 def test_resume_goes_on_at_the_saved_step_and_not_from_a_partial_checkpoint(dataset, tmp_path):
     output = tmp_path / "out"
     again = ("--dataset", dataset, "--output", output, "--save-steps", 40, *SMALL)
@@ -221,6 +223,7 @@ def test_the_stop_file_saves_and_ends_with_success(dataset, tmp_path):
     assert (output / f"checkpoint-{step}" / "trainer_state.json").is_file() and (output / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_workspace_folder_named_like_a_library_is_not_imported(dataset, tmp_path):
     for name in ("datasets", "accelerate", "torch"):
         (tmp_path / name).mkdir()
@@ -228,6 +231,7 @@ def test_a_workspace_folder_named_like_a_library_is_not_imported(dataset, tmp_pa
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_a_recipe_file_and_a_job_file_say_the_same_as_flags(dataset, tmp_path):
     recipe = {
         "name": "r",
@@ -270,6 +274,7 @@ def test_bad_input_is_one_line_and_a_code(dataset, tmp_path, arguments, code, sa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a tmpfs")
 def test_a_full_disk_fails_the_run_and_leaves_what_resume_can_use(dataset, tmp_path):
     disk = tmp_path / "disk"

@@ -11,7 +11,7 @@ from dm_isaac_g1.lab.layout import Layout
 
 #: Found as a package of its own: under -I -S there is no dm_isaac_g1. About 20 ms to start.
 _PROGRAM = """import sys
-sys.path.insert(0, sys.argv[1])
+sys.path.append(sys.argv[1])
 from smi.command import main
 sys.exit(main(sys.argv[4:], host=sys.argv[2], root=sys.argv[3]))
 """
