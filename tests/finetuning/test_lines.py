@@ -103,3 +103,10 @@ def test_a_hundred_thousand_lines_cost_a_fraction_of_a_second() -> None:
     lines = LineSplitter().feed(data)
     assert len(lines.lines) == 100_000
     assert time.process_time() - started < 1.0
+
+
+def test_a_line_that_grows_without_end_is_told_once() -> None:
+    splitter = LineSplitter()
+    told = [splitter.feed(b"z" * 10_000).lines for _ in range(100)]
+    assert sum(map(bool, told)) <= 8  # until it is cut
+    assert splitter.feed(b"\n").lines[0].endswith(f"[…{1_000_000 - MAX_LINE:,} bytes more]")

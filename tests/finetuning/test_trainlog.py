@@ -217,3 +217,10 @@ def test_a_second_run_in_the_same_log_has_its_own_end() -> None:
         assert max(step for step, _ in logged(points)) == 400
         reader, _ = read(first + second[: len(second) // 2], size)
         assert reader.max_steps == 400 and reader.phase in (Phase.TRAINING, Phase.SAVING)
+
+
+def test_a_trainer_without_bars_costs_no_memory() -> None:
+    reader = TrainLogReader()
+    for _ in range(300):
+        assert reader.feed(b"{'loss': 0.5, 'grad_norm': 1.0}\n" * 100) == []
+    assert len(reader._pending) <= 10_000

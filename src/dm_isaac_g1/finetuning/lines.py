@@ -87,6 +87,8 @@ class LineSplitter:
             self._open = b""
 
     def _unfinished(self) -> str:
+        if self._over and self._given is not None:
+            return self._given  # cut already: its growth is told once, when it ends
         raw = self._open or self._shown
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(raw)  # a split character waits for its rest
         return _marked(clean(text), self._over if self._open else 0)

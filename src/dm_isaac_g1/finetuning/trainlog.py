@@ -25,6 +25,9 @@ from dm_isaac_g1.core.runs import MetricPoint
 #: Bytes kept without a separator before the front is dropped: no bar or metrics line is longer.
 _KEEP = 64 * 1024
 
+#: Metrics lines that wait for a bar at most: a trainer without bars (disable_tqdm) never says their steps.
+_WAITING = 10_000
+
 _NUMBER = rb"'?[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)'?"
 #: A flat dict of numbers on one line; anything else in braces is not metrics.
 _DICT = re.compile(rb"\{('[\w./@ -]+': " + _NUMBER + rb"(?:, '[\w./@ -]+': " + _NUMBER + rb")*)\}")
@@ -122,6 +125,7 @@ class TrainLogReader:
             self._bars(text, at, found.start(), points, wall)
             self._seen_metrics = True
             self._pending.append(_Pending(values))
+            del self._pending[:-_WAITING]
             at = found.end()
         self._bars(text, at, len(text), points, wall)
         cut = max(at, text.rfind(b"\n") + 1, text.rfind(b"\r"))  # a CR stays: it is how a bar starts
