@@ -49,6 +49,7 @@ def test_help_pays_for_no_heavy_import(args: list[str]) -> None:
         (["remote", "connect"], 2, "remote exec"),
         (["--watch", "train", "list"], 2, "stand alone"),
         (["--no-ui", "--interval", "0"], 2, "0"),
+        (["--disk", "2G", "--no-ui"], 2, "--lab"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_a_usage_error(args: list[str], code: int, says: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -84,6 +86,7 @@ def _top_options() -> list[click.Parameter]:
             show_default=True,
             help="With --watch: seconds between two prints.",
         ),
+        click.Option(["--disk"], metavar="SIZE", help="With --lab: the size of its workstation's workspace (2G)."),
         click.Option(["--theme"], help="The console's theme."),
         click.Option(
             ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it."
@@ -99,10 +102,13 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit(0)
 
 
-def _top(
-    context: click.Context, /, no_ui: bool, watch: bool, interval: float, theme: str | None, **given: object
-) -> int:
+def _top(context: click.Context, /, no_ui: bool, watch: bool, interval: float, theme: str | None, **given: Any) -> int:
+    disk = given.pop("disk", None)
     chosen = Globals.of(context, given)
+    if disk is not None:
+        if not chosen.lab:
+            raise click.UsageError("--disk is the lab's; say --lab, too")
+        chosen = context.obj = replace(chosen, disk=disk)
     if context.invoked_subcommand is not None:
         if no_ui or watch or theme:
             raise click.UsageError("--no-ui, --watch and --theme stand alone, without a command")

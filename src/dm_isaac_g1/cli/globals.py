@@ -21,6 +21,8 @@ class Globals:
     profile: str | None = None
     lab: bool = False
     json: bool = False
+    #: With `lab`: the size of its workstation's workspace.
+    disk: str | None = None
 
     @classmethod
     def of(cls, context: click.Context, given: dict[str, Any]) -> Globals:
@@ -32,6 +34,7 @@ class Globals:
 
     def load(self) -> tuple[Profile, Config]:
         """The profile and the configuration; with --lab the lab is brought up first. Raises ConfigError."""
+        from dm_isaac_g1.cli import journal
         from dm_isaac_g1.core.config import load_config
         from dm_isaac_g1.core.errors import UsageError
 
@@ -41,7 +44,8 @@ class Globals:
                 raise UsageError("--lab and --profile name two fleets", fix="say one of them")
             from dm_isaac_g1.cli.lab import bring_up
 
-            name = bring_up(quiet=self.json)
+            name = bring_up(self.disk, quiet=self.json)
+        journal.keep()
         config = load_config(name)
         return config.profile, config
 

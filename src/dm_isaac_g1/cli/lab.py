@@ -23,15 +23,17 @@ def lab() -> None:
     """The embedded lab: two real SSH hosts on loopback, to try everything on."""
 
 
-def bring_up(*, quiet: bool = False) -> str:
+def bring_up(disk: str | None = None, *, quiet: bool = False) -> str:
     """Bring the lab up if it is down; the name of its profile. Raises LabError, UsageError."""
+    from dm_isaac_g1.core.units import parse_size
     from dm_isaac_g1.lab.lab import Lab
 
     here = Lab()
-    if not here.status().up:
-        if not quiet:
-            click.echo("Bringing the lab up", err=True)
-        here.up()
+    up = here.status().up
+    if not up and not quiet:
+        click.echo("Bringing the lab up", err=True)
+    if not up or disk:
+        here.up(parse_size(disk) if disk else None)
     return PROFILE
 
 

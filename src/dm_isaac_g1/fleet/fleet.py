@@ -143,7 +143,7 @@ class Fleet:
         view = self.store.hosts.get(name)
         if view is None or view.status.state == "connecting":
             return False
-        if view.status.state != "up":
+        if view.status.state != "up" or view.status.problem:
             return True
         sampled = view.sample is not None and bool(view.sample.gpus or view.sample.gpu_note)
         disks = self._disks[name]
