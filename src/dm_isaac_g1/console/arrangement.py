@@ -27,7 +27,8 @@ GUARD = 16
 class Wishes(NamedTuple):
     """Lines that a pane would like to have inside its frame; `runs` 0: there is none."""
 
-    hosts: int = 0
+    #: In full, and in less detail.
+    hosts: tuple[int, ...] = (0,)
     hosts_brief: int = 0
     runs: int = 0
     alerts: int = 0
@@ -46,7 +47,7 @@ def _split(region: Region, lines: int) -> tuple[Region, Region]:
 
 def left_width(width: int) -> int:
     """The left column: a third, within what its bars and names need."""
-    return min(72, max(54, width * 36 // 100))
+    return min(72, max(57, width * 36 // 100))
 
 
 def arrange(size: Size, wishes: Wishes, *, stage: str, maximised: str | None) -> dict[str, Region]:
@@ -69,7 +70,7 @@ def arrange(size: Size, wishes: Wishes, *, stage: str, maximised: str | None) ->
 def _idle(body: Region, wishes: Wishes, *, wide: bool) -> dict[str, Region]:
     """Without a run there is nothing to plot: hosts, and how to begin."""
     if wide:
-        shown, _ = _split(body, min(max(12, wishes.hosts + 2), body.height))
+        shown, _ = _split(body, min(max(12, wishes.hosts[0] + 2), body.height))
         hosts, runs = shown.split_vertical(left_width(body.width))
     else:
         hosts, runs = _split(body, min(wishes.hosts_brief + 1, body.height * 3 // 5))
@@ -80,7 +81,9 @@ def _wide(body: Region, wishes: Wishes) -> dict[str, Region]:
     runs, rest = _split(body, min(max(4, wishes.runs) + 2, max(6, body.height // 5)))
     left, right = rest.split_vertical(left_width(body.width))
     # Hosts get what they wish for, as long as checkpoints keep room for the guard's word.
-    hosts, checkpoints = _split(left, min(wishes.hosts + 2, max(left.height * 3 // 5, left.height - GUARD)))
+    most = max(left.height * 3 // 5, left.height - GUARD)
+    wish = next((lines + 2 for lines in wishes.hosts if lines + 2 <= most), most)
+    hosts, checkpoints = _split(left, wish)
     loss, log = _split(right, right.height * 58 // 100)
     return {"hosts": hosts, "checkpoints": checkpoints, "runs": runs, "loss": loss, "log": log}
 

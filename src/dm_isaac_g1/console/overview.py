@@ -147,9 +147,9 @@ class Overview(Screen[None]):
         """Give each pane its place; True if one moved."""
         size = self.size
         self.view.wide = arrangement.is_wide(size)
-        inner = arrangement.left_width(size.width) - 4
+        inner = arrangement.left_width(size.width) - 5  # frame, padding, the scrollbar's place
         wishes = Wishes(
-            hosts=max(1, len(self.hosts.lines(inner, 3))),
+            hosts=tuple(max(1, len(self.hosts.lines(inner, detail))) for detail in (3, 2)),
             hosts_brief=max(1, 2 * len(self.view.store.hosts)),
             runs=len(self.view.store.runs) + 1 if self.view.store.runs else 0,
             alerts=len(self.view.store.alerts),

@@ -136,12 +136,12 @@ def _pool(memory: Memory, width: int) -> list[Content]:
     bar = [Content.styled(text, style) for text, (_, _, style) in zip(strip, parts, strict=False)]
     figure = shown.pair(memory.used, memory.total)
     legend = [
-        Content.assemble((shade, style), (f" {name} ", MUTED), f"{amount / 1e9:.{places}f}  ")
+        Content.assemble((shade, style), (f" {name} ", MUTED), f"{amount / 1e9:.{places}f}")
         for shade, (name, amount, style) in zip(bars.SHADES, parts, strict=True)
     ]
     return [
         Content("").join([_label("pool"), *bar, Content(f"  {figure:>{_FIGURE}}")]),
-        _spread(Content(""), Content("").join([*legend, Content.styled("GB", MUTED)]), width),
+        _spread(Content(""), Content("  ").join(legend) + Content.styled(" GB", MUTED), width),
     ]
 
 
