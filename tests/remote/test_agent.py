@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import itertools
 import os
 import shlex
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,7 +19,8 @@ from fakes import calls, nvidia_smi, tools
 from sshd import Sshd, agents, running
 
 from conftest import require_sshd
-from dm_isaac_g1.core.errors import RemoteFailed
+from dm_isaac_g1.core.errors import DockerUnavailable, RemoteFailed
+from dm_isaac_g1.core.profile import Docker, DockerRuntime
 from dm_isaac_g1.core.samples import HostSample
 from dm_isaac_g1.remote import agent
 from dm_isaac_g1.remote.host import Host
@@ -64,6 +67,15 @@ while :; do echo '0, GPU-1, NVIDIA GB10, 12, [N/A], [N/A], 2405, 3003'; sleep 0.
 
 async def test_the_whole_agent_is_at_most_15_kb_on_the_wire() -> None:
     assert len(agent.payload({"host": True, "paths": {}, "mark": "x" * 24})) <= 15 * 1024
+
+
+def test_the_agent_is_written_for_python_3_8_and_its_standard_library() -> None:
+    for name, source in agent.parts():
+        for node in ast.walk(ast.parse(source, name, feature_version=(3, 8))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [each.name for each in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                for module in modules:
+                    assert module.split(".")[0] in sys.stdlib_module_names or module.startswith("dm_isaac_g1.remote")
 
 
 async def test_a_machine_without_a_gpu_says_so_and_all_the_rest(make: Box) -> None:
@@ -266,6 +278,19 @@ async def test_an_agent_on_a_dead_link_ends_by_itself(make: Box, monkeypatch: py
         await asyncio.sleep(3.5)  # pings come every ten seconds
         assert not alive(first)
         assert host.status.state == "up"
+
+
+async def test_a_docker_host_without_docker_says_so_and_is_watched_all_the_same(make: Box, tmp_path: Path) -> None:
+    async with make() as (box, _):
+        docker = Docker(container="dm-workstation", socket=str(tmp_path / "docker.sock"))
+        async with box.host(runtime=DockerRuntime(docker=docker)) as host:
+            await host.ready(20)
+            assert host.status.state == "up"
+            assert "docker" in (host.status.problem or "").lower()
+            assert (await sample(host, lambda each: True)).memory is not None
+            with pytest.raises(DockerUnavailable):
+                await host.files.stat("/")
+            assert await host.host_files.stat("/") is not None
 
 
 async def test_the_agent_reads_nothing_but_what_it_is_asked_and_writes_nothing(make: Box, tmp_path: Path) -> None:

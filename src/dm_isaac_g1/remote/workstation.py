@@ -52,7 +52,7 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkstationConnection:
-    """One host of a profile, connected for as long as the block lasts. Its methods block: not for an event loop's thread.
+    """One host of a profile, connected for as long as the block lasts. It blocks: not for an event loop's thread.
 
     `profile`: a name or path, else what `$DM_G1_PROFILE`, `.env` or the shipped example say.
     """
@@ -63,9 +63,7 @@ class WorkstationConnection:
             known = ", ".join(config.profile.hosts) or "none"
             raise UsageError(f"no host {host!r} in profile {config.profile.name}", fix=f"hosts there: {known}")
         self._host: Host | None = None
-        self._open = lambda: open_host(
-            host, config.profile.hosts[host], ssh_config=config.profile.ssh_config, secrets=config
-        )
+        self._name, self._config = host, config
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"connection {host}", daemon=True)
 
@@ -110,7 +108,9 @@ class WorkstationConnection:
         self._loop.close()
 
     async def _connect(self) -> None:
-        self._host = await self._open().__aenter__()
+        profile = self._config.profile
+        made = open_host(self._name, profile.hosts[self._name], ssh_config=profile.ssh_config, secrets=self._config)
+        self._host = await made.__aenter__()
         await self._host.ready(READY)
 
     async def _disconnect(self) -> None:
