@@ -170,16 +170,16 @@ async def test_nothing_to_clean_is_no_failure() -> None:
 
 async def test_a_job_is_stopped_rung_by_rung_and_leaves_no_process() -> None:
     async with context() as (ctx, asked):
-        job = await start_command(ctx, "sh", "-c", "trap '' INT; sleep 1000 & wait")
+        job = await start_command(ctx, "sh", "-c", "trap '' INT; sleep 1000.731 & wait")
         assert failure(await perform(ctx, "train.stop", job_id="2")).code == ExitCode.USAGE
         events = await perform(ctx, "train.stop", job_id=job.id, mode="kill", wait=True)
         assert asked.plans[0].title == f"Stop {job.id} on workstation"
         assert result(events).data["state"] == "stopped"
         again = result(await perform(ctx, "train.stop", job_id=job.id))
         assert "ended already" in again.text
-        assert "sleep 1000" not in json.dumps(
+        assert "sleep 1000.731" not in json.dumps(
             msgspec.to_builtins(
-                await perform(ctx, "remote.exec", command="ps -ef | grep -v grep | grep 'sleep 1000' || true")
+                await perform(ctx, "remote.exec", command="ps -ef | grep -v grep | grep 1000.73[1] || true")
             )
         )
 

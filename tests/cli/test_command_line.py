@@ -131,6 +131,13 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stderr == ""
 
 
+def test_a_terminal_of_seven_bits_is_no_accident() -> None:
+    done = dm_g1("train", "--help", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    done = dm_g1("schema", "train.start", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+
+
 def test_no_colours_go_into_a_pipe() -> None:
     for args in (["--help"], ["profile", "list"], ["train", "start", "--help"]):
         assert "\x1b" not in dm_g1(*args, FORCE_COLOR="").stdout

@@ -178,3 +178,53 @@ async def test_nothing_is_left_when_it_closes(tmp_path: Path) -> None:
 def test_an_unknown_host_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean workstation"):
         fleet(FakeHost(tmp_path, "workstation"), only=["workstaton"])
+
+
+async def test_event_files_are_found_and_read_on_and_agree_with_the_log(tmp_path: Path) -> None:
+    writer_module = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    def scalar(step: int, value: float) -> Event:
+        summary = Summary(value=[Summary.Value(tag="train/loss", simple_value=value)])
+        return Event(wall_time=time.time(), step=step, summary=summary)
+
+    host = FakeHost(tmp_path)
+    folder = tmp_path / "runs"
+    host.jobs.put(new_job(tmp_path, log=line(10, loss=0.5), events_dir=str(folder)))
+    async with fleet(host) as there:
+        assert await there.settled(5)
+        first = writer_module.EventFileWriter(str(folder / "Nov20_ws"))
+        for step in (10, 20):
+            first.add_event(scalar(step, step / 100))
+        first.flush()
+        curves = there.store.runs[RUN].curves
+        await eventually(lambda: curves.last("loss") == pytest.approx(0.2))
+        first.add_event(scalar(30, 0.3))
+        first.flush()
+        await eventually(lambda: curves.last("loss") == pytest.approx(0.3))
+        assert list(curves.by_name["loss"].steps) == [10, 20, 30]
+        first.close()
+
+
+async def test_a_truncated_log_is_read_anew(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    job = new_job(tmp_path, log=line(10) + line(20) + line(30))
+    host.jobs.put(job)
+    async with fleet(host) as there:
+        assert await there.settled(5)
+        (Path(job.folder) / "log").write_bytes(line(40, loss=0.125))
+        await eventually(lambda: there.store.runs[RUN].curves.last("loss") == 0.125)
+        assert there.store.runs[RUN].progress.step == 40
+
+
+async def test_a_hostile_log_harms_nobody(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    hostile = b"\x1b]52;c;eA==\x07" + b"\xff\xfe" + b"x" * 3_000_000 + b"\n\x1b[2Jend\r" + line(10)
+    host.jobs.put(new_job(tmp_path, log=hostile))
+    async with fleet(host) as there:
+        assert await there.settled(10)
+        run = there.store.runs[RUN]
+        assert run.curves.last("loss") == 0.5
+        assert not any("\x1b" in text or "\x07" in text for text in run.log.lines)
+        assert max(map(len, run.log.lines)) < 70_000

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from dm_isaac_g1.actions.registry import Params, action
-from dm_isaac_g1.core.errors import DmG1Error, RemoteFailed
+from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, HostUntrusted, RefusedError, RemoteFailed
 from dm_isaac_g1.core.events import Event, HostStatus, Result, Sample
 
 if TYPE_CHECKING:
@@ -88,11 +88,28 @@ async def trust(ctx: Context, params: TrustParams) -> AsyncIterator[Event]:
     from dm_isaac_g1.actions.context import Plan
     from dm_isaac_g1.remote import hostkeys
 
-    ctx.hosts.check(params.name)
+    await _only_unknown(ctx, params.name)
     offered = await hostkeys.offered(params.name, ctx.profile.hosts[params.name], ssh_config=ctx.profile.ssh_config)
     await ctx.confirm(Plan(title=f"Trust {params.name}", lines=(offered.line(),)))
     path = hostkeys.accept(offered)
+    (await ctx.hosts.open(params.name)).retry()
     yield Result(
         text=f"{params.name} is trusted: {offered.fingerprint}",
         data={"host": params.name, "fingerprint": offered.fingerprint, "known_hosts": msgspec.to_builtins(str(path))},
     )
+
+
+async def _only_unknown(ctx: Context, name: str) -> None:
+    """Go on only for a host whose key is unknown, by a real connection's own judgement.
+
+    Raises HostUntrusted (changed, revoked), HostUnreachable, RefusedError (it is trusted already).
+    """
+    try:
+        await ctx.host(name)
+    except HostUntrusted as refused:
+        if refused.kind == "unknown":
+            return
+        raise
+    except AuthFailed:
+        pass  # its key was good: it is we who were not let in
+    raise RefusedError("its key is trusted already", where=name)

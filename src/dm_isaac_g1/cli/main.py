@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -24,6 +25,9 @@ def code(args: list[str]) -> int:
     try:
         from dm_isaac_g1.cli.app import run
 
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A terminal or pipe that cannot show "°" gets an escape for it, not an accident.
+            sys.stdout.reconfigure(errors="backslashreplace")
         status = run(args)
         sys.stdout.flush()
         return status

@@ -160,15 +160,14 @@ class Fleet:
         self._keeper.keep(f"{name} samples", partial(watch_samples, host, self.apply))
         self._keeper.keep(
             f"{name} jobs",
-            partial(watch_jobs, host, self.store.runs, self._diagnoses, self.apply, partial(self._list, name)),
+            partial(watch_jobs, host, self.store.runs, self._diagnoses, self.store.apply, partial(self._list, name)),
         )
         self._keeper.keep(f"{name} disks", disks.watch)
 
     def _list(self, host: str) -> None:
-        """A host's jobs are known."""
-        if host not in self._listed:
-            self._listed.add(host)
-            self._choose()
+        """A host's jobs are known, or some of them changed."""
+        self._listed.add(host)
+        self._choose()
 
     def _choose(self) -> None:
         """Follow what is to be followed: what runs, what somebody looks at, and the newest that ended."""
