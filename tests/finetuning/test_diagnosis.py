@@ -127,6 +127,9 @@ TEXTS = {
     "cuda-error": "RuntimeError: CUDA error: an illegal memory access was encountered",
     "nccl": "torch.distributed.DistBackendError: NCCL error in: ../ProcessGroupNCCL.cpp:1970, remote process exited",
     "interrupted": "KeyboardInterrupt",
+    "wandb": "wandb.errors.errors.UsageError: api_key not configured (no-tty). call wandb.login(key=[your_api_key])",
+    "too-many-files": "OSError: [Errno 24] Too many open files: '/workspace/data/x.mp4'",
+    "crash": "Fatal Python error: Segmentation fault",
     "exception": "ValueError: batch of 3 for 4 workers",
 }
 
@@ -138,6 +141,32 @@ def test_other_failures_by_their_programs_words(code: str, prefix: str) -> None:
     found = diagnose(log, ended())
     assert found is not None and found.code == code
     assert found.evidence == TEXTS[code].strip()
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("RuntimeError: DataLoader worker (pid(s) 4711, 4712) exited unexpectedly", "host-oom"),
+        ("RuntimeError: unable to write to file </torch_77_1>: No such file", "shared-memory"),
+        ("OSError: [Errno 12] Cannot allocate memory", "host-oom"),
+        ("  exitcode  : -11 (pid: 5)", "crash"),
+        ("OSError: [Errno 122] Disk quota exceeded", "disk-full"),
+        (
+            "[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/3: file write",
+            "disk-full",
+        ),
+        (
+            "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
+            "partial-checkpoint",
+        ),
+        ("ValueError: Can't find a valid checkpoint at /workspace/a/checkpoint-10", "partial-checkpoint"),
+        ("AttributeError: 'NoneType' object has no attribute 'startswith'", "exception"),
+        ("torch.AcceleratorError: CUDA error: out of memory", "cuda-oom"),
+    ],
+)
+def test_further_words_of_the_same_failures(line: str, code: str) -> None:
+    found = diagnose(f"Traceback (most recent call last):\n{line}", ended())
+    assert found is not None and found.code == code and "?" not in found.cause
 
 
 def test_every_failure_of_the_table_has_a_text_or_a_log() -> None:

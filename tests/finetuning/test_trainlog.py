@@ -224,3 +224,20 @@ def test_a_trainer_without_bars_costs_no_memory() -> None:
     for _ in range(300):
         assert reader.feed(b"{'loss': 0.5, 'grad_norm': 1.0}\n" * 100) == []
     assert len(reader._pending) <= 10_000
+
+
+def test_numbers_in_other_clothes_are_read_and_words_beside_them_left() -> None:
+    data = (
+        b"{'loss': tensor(0.5, device='cuda:0'), 'grad_norm': np.float64(1.25), 'device': 'cuda', 'skipped': None}\n"
+        b"\r  1%|  | 1/100 [00:01<01:00, 1.0it/s]\n"
+        b"{'eval_loss': 0.75, 'eval_runtime': 3.5, 'epoch': 1.0}\n{'rewards/chosen': -1.5}\n{'left': 3, 'name': 'x'}\n"
+        b"\r  2%|  | 2/100 [00:02<01:00, 1.0it/s]"
+    )
+    assert logged(read(data)[1]) == {
+        (1, "loss"): 0.5,
+        (1, "grad_norm"): 1.25,
+        (2, "eval_loss"): 0.75,
+        (2, "eval_runtime"): 3.5,
+        (2, "epoch"): 1.0,
+        (2, "rewards/chosen"): -1.5,
+    }

@@ -54,14 +54,15 @@ FAILURES: tuple[Failure, ...] = (
     _failure(
         "shared-memory",
         r"insufficient shared memory \(shm\)|unable to (?:open|mmap|allocate) shared memory"
-        r"|killed by signal: Bus error",
+        r"|killed by signal: Bus error|unable to write to file </torch_",
         "the data loaders ran out of shared memory (/dev/shm)",
         "give the container more (--shm-size or --ipc=host), or use fewer data loader workers",
     ),
     _failure(
         "host-oom",
         r"exitcode\s*: -9\b|\(exitcode: -9\)|Signal 9 \(SIGKILL\)|Cannot allocate memory|can't allocate memory"
-        r"|is killed by signal: Killed|^(?:numpy\.\S*)?MemoryError|^Killed$|oom-kill|Out of memory: Killed process",
+        r"|DataLoader worker \(pid\(s\) [\d, ]+\) exited unexpectedly|is killed by signal: Killed"
+        r"|^(?:numpy\.\S*)?MemoryError|^Killed$|oom-kill|Out of memory: Killed process",
         "the host's memory ran out: the kernel killed a worker",
         "use fewer data loader workers or smaller shards; see what else holds memory on the host",
     ),
@@ -216,6 +217,18 @@ FAILURES: tuple[Failure, ...] = (
         "lower the learning rate, look for outliers in the dataset's statistics",
     ),
     _failure(
+        "wandb",
+        r"wandb\S*(?:UsageError|CommError|AuthenticationError)|wandb: ERROR .*api[_ ]key|api_key not configured",
+        "Weights & Biases refused: no API key on the host, or no connection",
+        "set WANDB_API_KEY, or WANDB_MODE=offline, or turn it off in the recipe",
+    ),
+    _failure(
+        "too-many-files",
+        r"Too many open files|\[Errno 24\]",
+        "the trainer had too many files open",
+        "raise the limit (ulimit -n) or use fewer data loader workers",
+    ),
+    _failure(
         "cuda-error",
         r"CUDA error: (?P<what>.+)|CUBLAS_STATUS_\w+|cuDNN error|device-side assert triggered|Xid \d+",
         "the GPU reported an error: {what}",
@@ -270,6 +283,12 @@ FAILURES: tuple[Failure, ...] = (
         r"FileNotFoundError: .*?'(?P<path>[^']+)'",
         "a file is missing: {path}",
         "check the recipe's paths on the host",
+    ),
+    _failure(
+        "crash",
+        r"Segmentation fault|Fatal Python error|\(SIGSEGV\)|\(SIGABRT\)|exitcode\s*: -(?:11|6)\b",
+        "it crashed in native code",
+        "check that torch, CUDA, flash-attn and the video decoder fit together",
     ),
     _failure(
         "interrupted",

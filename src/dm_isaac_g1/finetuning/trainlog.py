@@ -28,11 +28,12 @@ _KEEP = 64 * 1024
 #: Metrics lines that wait for a bar at most: a trainer without bars (disable_tqdm) never says their steps.
 _WAITING = 10_000
 
-_NUMBER = rb"'?[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)'?"
-#: A flat dict of numbers on one line; anything else in braces is not metrics.
-_DICT = re.compile(rb"\{('[\w./@ -]+': " + _NUMBER + rb"(?:, '[\w./@ -]+': " + _NUMBER + rb")*)\}")
-_ITEM = re.compile(rb"'([\w./@ -]+)': '?([^,']+)")
-#: Keys of which one must be there before a dict is taken for metrics, until a first such dict was seen.
+_KEY = rb"'([\w./@ :+-]{1,80})': "
+#: A flat dict on one line that starts with a word as key.
+_DICT = re.compile(rb"\{(" + _KEY + rb"[^{}\r\n]*)\}")
+#: One of its numbers, bare, quoted (transformers 5), or as numpy 2 and torch show their scalars.
+_ITEM = re.compile(_KEY + rb"'?(?:np\.\w+\(|tensor\()?([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf))'?\)?(?=,|$)")
+#: A dict with one of these is metrics; once one was seen, others of numbers alone are, too.
 _KNOWN = frozenset((b"loss", b"grad_norm", b"learning_rate", b"eval_loss", b"train_loss", b"train_runtime"))
 #: tqdm's untitled bar at the start of a segment (a torchrun prefix may stand before it), or past its total `401it [`.
 _BAR = re.compile(
@@ -119,12 +120,13 @@ class TrainLogReader:
         points: list[MetricPoint] = []
         at = 0
         for found in _DICT.finditer(text):
-            values = _values(found.group(1))
-            if not self._seen_metrics and not any(name.encode() in _KNOWN for name, _ in values):
+            values = _ITEM.findall(found[1])
+            known = any(name in _KNOWN for name, _ in values)
+            if not known and not (values and self._seen_metrics and found[1].count(b"': ") == len(values)):
                 continue
             self._bars(text, at, found.start(), points, wall)
             self._seen_metrics = True
-            self._pending.append(_Pending(values))
+            self._pending.append(_Pending([(name.decode(), float(value)) for name, value in values]))
             del self._pending[:-_WAITING]
             at = found.end()
         self._bars(text, at, len(text), points, wall)
@@ -249,10 +251,6 @@ class TrainLogReader:
                 phase = Phase.TRAINING
         if phase is not None:
             self.phase = phase
-
-
-def _values(body: bytes) -> list[tuple[str, float]]:
-    return [(name.decode(), float(value)) for name, value in _ITEM.findall(body)]
 
 
 def _segment(text: bytes, position: int) -> int:
