@@ -218,7 +218,20 @@ async def test_a_shell_that_prints_without_end_is_given_up_with_a_reason(make: B
         assert "prints without end" in (host.status.problem or "")
 
 
-async def test_without_python3_the_machine_is_still_watched(make: Box, tmp_path: Path) -> None:
+async def test_a_broken_python3_on_the_path_is_passed_over(make: Box, tmp_path: Path) -> None:
+    shim = tmp_path / "bin" / "python3"
+    shim.write_text("#!/bin/sh\necho 'pyenv: version not installed' >&2\nexit 1\n")
+    shim.chmod(0o755)
+    async with make() as (_, host):
+        assert host.hello is not None
+        assert host.hello.python
+        assert host.status.problem is None
+
+
+async def test_without_python3_the_machine_is_still_watched(
+    make: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dm_isaac_g1.remote.host.PYTHONS", ("python3",))
     path = tools(tmp_path / "tools")
     nvidia_smi(
         path,

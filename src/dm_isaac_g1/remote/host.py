@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from dm_isaac_g1.remote.jobs import Jobs
     from dm_isaac_g1.remote.runtime import Runtime
 
+#: Interpreters for the agent, tried in turn before the profile's own: the first one may be a shim that is broken.
+PYTHONS = ("python3", "/usr/bin/python3")
+
 
 class Host:
     """One machine. An async context manager; nothing of it outlives the block, on neither side."""
@@ -58,7 +61,7 @@ class Host:
             self.link,
             self.host_runtime,
             {"host": True, "paths": {} if inside else paths},
-            pythons=("python3", profile.python) if not inside else ("python3",),
+            pythons=(*PYTHONS, *(() if inside else (profile.python,))),
             sampled=self._sampled,
             changed=self._tell,
         )
@@ -68,7 +71,7 @@ class Host:
                 self.link,
                 self.runtime,
                 {"host": False, "paths": paths},
-                pythons=("python3", profile.python),
+                pythons=(*PYTHONS, profile.python),
                 sampled=self._sampled_inside,
                 changed=self._tell,
             )

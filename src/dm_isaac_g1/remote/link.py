@@ -33,7 +33,7 @@ State = Literal["connecting", "up", "away", "refused", "off"]
 
 #: After the link broke, the next tries come quickly for so long, each waiting so short: a link that returns is used
 #: within two seconds. Then full jitter over 0.5 s * 2^n, capped at 30 s.
-EAGER_FOR = 60.0
+EAGER_FOR = 120.0
 EAGER_PAUSE = 0.9
 EAGER_REACH = 3.0
 BACKOFF_FIRST = 0.5
