@@ -70,6 +70,18 @@ async def test_the_failing_save_is_named_with_bytes_and_time(console) -> None:
     assert "frees   31.0 GB" in text
 
 
+async def test_a_failed_run_says_why_and_nothing_of_it_is_still_being_written(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        app.fleet.store.apply(scenes.checkpoints(scenes.FULL, (3000, 4000), writing=4000))
+        await pilot.press("down", "down")
+        await settled(pilot)
+        text = text_of(app)
+    assert "Why it failed" in text and "→ dm-g1 checkpoints clean" in text
+    assert "✗ partial" in text and "being written" not in text
+
+
 async def test_nan_is_a_word_and_marked_where_it_began(console) -> None:
     async with console("nan").run_test(size=WIDE) as pilot:
         await settled(pilot)
@@ -258,6 +270,18 @@ async def test_a_progress_bar_replaces_its_own_line(console) -> None:
             await pilot.pause(0.4)
         text = text_of(app)
         assert " 63%|" in text and " 62%|" not in text and " 61%|" not in text
+
+
+async def test_a_picture_of_the_screen_holds_no_secret(console, tmp_path) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        token = "hf_" + "abcdEFGH" * 4 + "ab"
+        app.fleet.store.apply(ev.Log(host="workstation", source=scenes.RUN, lines=(f"HF_TOKEN={token}",)))
+        await pilot.pause(0.4)
+        path = app.save_picture(tmp_path / "screen.svg")
+        assert app.save_picture(tmp_path / "no such folder" / "screen.svg") is None
+    assert path is not None and "workstation" in path.read_text() and token not in path.read_text()
 
 
 async def test_a_run_that_ends_says_how(console) -> None:

@@ -160,6 +160,19 @@ class DmG1App(App[int]):
     def _caller(self, call: str) -> Callable[[], Any]:
         return lambda: self.run_worker(self.run_action(call, self.overview))
 
+    def save_picture(self, path: Path | None = None) -> Path | None:
+        """Save the screen as an SVG, in the working folder unless `path` says where, without what looks like a secret."""
+        from dm_isaac_g1.core.redact import redact
+
+        path = path or Path(time.strftime("dm-g1-%Y%m%dT%H%M%S.svg", time.localtime(self.now())))
+        try:
+            path.write_text(redact(self.export_screenshot(title="dm-g1")), encoding="utf-8")
+        except OSError as error:
+            self.say(f"{path}: {error.strerror}", severity="error")
+            return None
+        self.say(f"Saved {path.absolute()}")
+        return path
+
     # -- doors
 
     def catalogue(self) -> dict[str, Action]:

@@ -39,6 +39,7 @@ KEYS = (
     Key("plot.metric", "v", "plot_metric", "Next metric", "Plot"),
     Key("plot.dots", "b", "dots", "Braille or block graphs", "Plot"),
     Key("follow", "f", "follow", "Follow the end of the log", "Log"),
+    Key("picture", "P", "picture", "Save a picture of the screen (SVG)", "Console"),
     Key("theme", "T", "next_theme", "Next theme", "Console"),
     Key("help", "question_mark", "help", "All keys", "Console", "help"),
     Key("quit", "q", "quit", "Quit; every run goes on", "Console", "quit"),

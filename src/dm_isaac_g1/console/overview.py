@@ -152,7 +152,7 @@ class Overview(Screen[None]):
             hosts=tuple(max(1, len(self.hosts.lines(inner, detail))) for detail in (3, 2)),
             hosts_brief=max(1, 2 * len(self.view.store.hosts)),
             runs=len(self.view.store.runs) + 1 if self.view.store.runs else 0,
-            alerts=len(self.view.store.alerts),
+            alerts=len(self.alerts.rows_at(size.width - 5)),
         )
         regions = arrangement.arrange(size, wishes, stage=self.stage, maximised=self.maximised)
         self.set_class(not self.view.wide, "-brief")
@@ -278,6 +278,9 @@ class Overview(Screen[None]):
 
     def action_follow(self) -> None:
         self.log_tail.action_edge(1)
+
+    def action_picture(self) -> None:
+        self.dm.save_picture()
 
     def action_next_theme(self) -> None:
         self.dm.next_theme()

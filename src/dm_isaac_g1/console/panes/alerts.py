@@ -10,6 +10,8 @@ from dm_isaac_g1.console.panes.pane import View, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.events import Alert
 
+#: Columns from which an alert may take a second line.
+ROOMY = 110
 _ORDER = ("critical", "warning", "info")
 
 
@@ -18,23 +20,27 @@ def ordered(view: View) -> list[Alert]:
     return sorted(view.store.alerts.values(), key=lambda alert: (_ORDER.index(alert.severity), -alert.since))
 
 
-def row(alert: Alert, now: float, width: int) -> Content:
-    """An alert on one line; where that is short, the fix goes first: the title says what, the fix is one key away."""
+def lines(alert: Alert, view: View, width: int) -> list[Content]:
+    """An alert: what, where and since when on one line; what to do on it too where there is room, else below it.
+
+    A terminal of 80 columns has no line to spare: there the fix is left to the pane's full screen.
+    """
     mark = marks.SEVERITIES[alert.severity]
-    since = f"  {shown.age(now - alert.since)}" if alert.since else ""
-    where = shown.name(alert.host, 20) + (f"/{shown.name(alert.run, 28)}" if alert.run and width >= 110 else "")
+    since = Content.styled(f"  {shown.age(view.clock() - alert.since)}" if alert.since else "", MUTED)
+    run = view.store.runs.get(alert.run) if alert.run else None
+    where = shown.name(alert.host, 20) + (f" {shown.name(run.job.spec.name, 24)}" if run and width >= ROOMY else "")
     head = Content.assemble(
-        (f"{mark.glyph} {mark.word:<8} ", f"bold {mark.style}"), (where, "bold"), "  ", shown.line(alert.title, 200)
+        (f"{mark.glyph} {mark.word:<8} ", f"bold {mark.style}"), (where, "bold"), "  ", shown.line(alert.title, 300)
     )
-    tail = Content.styled(since, MUTED)
-    if alert.fix:
-        fix = Content.assemble(("  → ", mark.style), shown.line(alert.fix, 200))
-        if head.cell_length + fix.cell_length + tail.cell_length <= width:
-            head += fix
-        elif width >= 110:
-            head += fix.truncate(max(1, width - head.cell_length - tail.cell_length), ellipsis=True)
-    head = head.truncate(max(1, width - tail.cell_length), ellipsis=True)
-    return Content("").join([head, Content(" " * max(0, width - head.cell_length - tail.cell_length)), tail])
+    fix = Content.assemble(("→ ", mark.style), shown.line(alert.fix, 300)) if alert.fix else Content("")
+    room = width - since.cell_length
+    below: list[Content] = []
+    if fix.plain and head.cell_length + 2 + fix.cell_length <= room:
+        head = head + Content("  ") + fix
+    elif fix.plain and width >= ROOMY:
+        below = [Content(" " * 11) + fix]
+    head = head.truncate(max(1, room), ellipsis=True)
+    return [Content("").join([head, Content(" " * max(0, room - head.cell_length)), since]), *below]
 
 
 class Alerts(Rows):
@@ -48,11 +54,12 @@ class Alerts(Rows):
     def concerns(self, topics: frozenset[str]) -> bool:
         return "alerts" in topics
 
+    def rows_at(self, width: int) -> list[Content]:
+        return [line for alert in ordered(self.view) for line in lines(alert, self.view, width)]
+
     def sync(self) -> None:
         width = self.scrollable_content_region.width
         if not width:
             return
-        alerts = ordered(self.view)
-        now = self.view.clock()
-        self.border_title = title("Alerts", str(len(alerts)))
-        self.show([row(alert, now, width) for alert in alerts])
+        self.border_title = title("Alerts", str(len(self.view.store.alerts)))
+        self.show(self.rows_at(width))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from textual.content import Content
 
 from dm_isaac_g1.console import columns, marks, shown
@@ -9,8 +11,8 @@ from dm_isaac_g1.console.columns import Column
 from dm_isaac_g1.console.marks import FAINT, MUTED
 from dm_isaac_g1.console.panes.pane import View, title
 from dm_isaac_g1.console.rows import Rows
-from dm_isaac_g1.core.forecasts import Forecast, SaveForecast, Verdict
-from dm_isaac_g1.core.runs import Checkpoint
+from dm_isaac_g1.core.forecasts import Forecast, Remedy, SaveForecast, Verdict
+from dm_isaac_g1.core.runs import Checkpoint, Diagnosis
 from dm_isaac_g1.core.units import size
 from dm_isaac_g1.fleet.store import RunView
 
@@ -28,9 +30,9 @@ COMING = (
 )
 
 
-def saved(checkpoint: Checkpoint, now: float) -> list[Content]:
-    """A checkpoint's cells, in the order of SAVED."""
-    if checkpoint.writing:
+def saved(checkpoint: Checkpoint, now: float, *, ended: bool = False) -> list[Content]:
+    """A checkpoint's cells, in the order of SAVED. `ended`: nobody writes any more, whatever the times of files say."""
+    if checkpoint.writing and not ended:
         state = Content.styled("◢ being written", "$warning")
     elif not checkpoint.complete:
         state = Content.styled("✗ partial", "$error")
@@ -60,8 +62,9 @@ def guard(forecast: Forecast, run: RunView, width: int, room: int) -> list[Conte
     """The guard's word on the disk that `run` saves to, in at most `room` lines."""
     mark = marks.VERDICTS[forecast.verdict]
     free = Content.styled(f"{size(forecast.avail)} free", MUTED)
-    head = Content.assemble(("Next saves", "bold"), "  ", (shown.name(forecast.mount, 24), MUTED), "  ")
-    lines = [Content(""), head + free + Content("  ") + mark.content(strong=True)]
+    mount = Content.styled(f"  {shown.name(forecast.mount, 40)}", MUTED)
+    head = Content.assemble(("Next saves", "bold"), "  ", mark.content(strong=True), "  ")
+    lines = [Content(""), head + free + mount]
     if forecast.failing is not None:
         what = "final model" if forecast.failing.kind == "final" else f"save at step {forecast.failing.step}"
         when = f" in {shown.age(forecast.failing.eta)}" if forecast.failing.eta is not None else ""
@@ -70,10 +73,7 @@ def guard(forecast: Forecast, run: RunView, width: int, room: int) -> list[Conte
         lines.append(Content.styled(shown.line(forecast.reason), MUTED))
     layout = columns.fit(COMING, width)
     saves = [save for save in forecast.saves if save.run == run.id]
-    remedies = [
-        Content.styled(f"  frees {size(r.bytes):>9}  {shown.line(r.title)}", "") + _risk(r.risk)
-        for r in forecast.remedies
-    ]
+    remedies = [_remedy(each, run) for each in forecast.remedies]
     if remedies and forecast.verdict in (Verdict.FAIL, Verdict.TIGHT):
         remedies.insert(0, Content.assemble(("c", "bold $primary"), (" frees space:", MUTED)))
     else:
@@ -85,6 +85,25 @@ def guard(forecast: Forecast, run: RunView, width: int, room: int) -> list[Conte
     elif forecast.full_in is not None:
         lines.append(Content.styled(f"other writers fill it in {shown.age(forecast.full_in)}", "$warning"))
     return lines + remedies[:4]
+
+
+def cause(diagnosis: Diagnosis, width: int) -> list[Content]:
+    """Why a run failed: the cause, the line of its log that shows it, and what to do."""
+    parts = [
+        (diagnosis.cause, "bold $error"),
+        (diagnosis.evidence, MUTED),
+        (f"→ {diagnosis.fix}" * bool(diagnosis.fix), ""),
+    ]
+    lines = [Content(""), Content.styled("Why it failed", "bold")]
+    for text, style in parts:
+        wrapped = textwrap.wrap(shown.line(text, 600), max(8, width), max_lines=3, placeholder="…")
+        lines += [Content.styled(line, style) for line in wrapped]
+    return lines
+
+
+def _remedy(remedy: Remedy, run: RunView) -> Content:
+    what = shown.line(remedy.title.removeprefix(f"{run.id}: "))
+    return Content(f"  frees {size(remedy.bytes):>9}  {what}") + _risk(remedy.risk)
 
 
 def _telling(saves: list[SaveForecast], count: int) -> list[SaveForecast]:
@@ -123,11 +142,15 @@ class Checkpoints(Rows):
         self.border_title = title("Checkpoints", f"{len(kept)} hold {size(held)}" if kept else "none yet")
         forecast = self._forecast(run)
         below = guard(forecast, run, width, max(6, height - min(len(kept), 5) - 1)) if forecast else []
+        if run.job.diagnosis is not None:
+            below = cause(run.job.diagnosis, width)
         layout = columns.fit(SAVED, width)
         rows: list[Content] = []
         if kept:
             rows = [columns.titles(SAVED, layout)]
-            rows += [columns.row(SAVED, layout, saved(each, self.view.clock())) for each in kept]
+            rows += [
+                columns.row(SAVED, layout, saved(each, self.view.clock(), ended=run.job.state.ended)) for each in kept
+            ]
             spare = max(2, height - len(below))
             if len(rows) > spare:
                 rows = [*rows[: spare - 1], Content.styled(f"{'':>8}  and {len(rows) - spare + 1} older", FAINT)]

@@ -166,7 +166,8 @@ def _disk(disk: Disk, host: HostView, width: int) -> Content:
     said = Content.styled(f"{glyph} {word}".ljust(_GRAPH), f"bold {mark.style}")
     if verdict is Verdict.UNKNOWN and not disk.readonly:
         said = Content(" " * _GRAPH)
-    return _meter(shown.name(disk.mount, _LABEL - 1), share, style, f"{size(disk.avail)} free", said, width)
+    label = disk.mount if len(disk.mount) < _LABEL or not disk.paths else disk.paths[0]
+    return _meter(shown.name(label, _LABEL - 1), share, style, f"{size(disk.avail)} free", said, width)
 
 
 def _meter(label: str, share: float | None, style: str, figure: str, past: Content | None, width: int) -> Content:

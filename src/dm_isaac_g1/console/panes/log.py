@@ -11,6 +11,7 @@ from dm_isaac_g1.console import shown
 from dm_isaac_g1.console.marks import FAINT, MUTED
 from dm_isaac_g1.console.panes.pane import View, title
 from dm_isaac_g1.console.rows import Rows
+from dm_isaac_g1.fleet.store import RunView
 
 #: What a line is about, by what stands in it: the first that is found colours it (the words stay what they are).
 _TINTS = (
@@ -66,9 +67,7 @@ class LogTail(Rows):
             self._lines = [line for line in self._lines if self.view.filter in line.lower()]
         self._rows, self._keys = _Lazy(self._lines), []  # type: ignore[assignment]
         if not self._lines:
-            self._rows = [
-                Content.styled("no line matches the filter" if buffer.lines else "nothing written yet", MUTED)
-            ]
+            self._rows = [Content.styled(_nothing(run, self.view.filter), MUTED)]
         self._fit()
         if self.following:
             self.scroll_end(animate=False, immediate=True, force=True)
@@ -109,6 +108,13 @@ class LogTail(Rows):
         """A scrollbar that appeared after the view was scrolled doesn't know where it stands."""
         if self.show_vertical_scrollbar:
             self.vertical_scrollbar.position = self.scroll_y
+
+
+def _nothing(run: RunView, filtered: str) -> str:
+    """Why there is no line."""
+    if filtered and run.log.lines:
+        return "No line matches the filter."
+    return "No line of its log is read." if run.job.state.ended else "Nothing written yet."
 
 
 class _Lazy:
