@@ -123,9 +123,16 @@ def test_caching_shards_and_saving_are_no_stall(phase: str) -> None:
 
 def test_a_host_that_was_away_gives_its_runs_time() -> None:
     there = store()
-    there.apply(ev.HostStatus(host="ws", state="up", since=NOW + 1000))
+    there.apply(ev.HostStatus(host="ws", state="away", since=NOW + 10))
+    there.apply(ev.HostStatus(at=NOW + 1000, host="ws", state="up", since=NOW + 1000))
     assert holds(there, NOW + 1100) == {}
     assert only(holds(there, NOW + 1130)).kind == "stall"
+
+
+def test_a_stall_that_began_before_we_looked_is_told_at_once() -> None:
+    there = store()
+    there.apply(ev.HostStatus(host="ws", state="up", since=NOW + 1000))
+    assert only(holds(there, NOW + 1001)).kind == "stall"
 
 
 def test_a_run_that_is_being_stopped_is_not_stalled() -> None:

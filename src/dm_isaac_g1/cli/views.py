@@ -11,6 +11,9 @@ from dm_isaac_g1.core.runs import JobInfo
 from dm_isaac_g1.core.samples import Gpu, HostSample, Memory
 from dm_isaac_g1.core.units import UNKNOWN, duration, size
 
+#: Metrics that `curves` shows, in this order.
+SHOWN = ("loss", "grad_norm", "learning_rate")
+
 
 def lines(events: Sequence[ev.Event], now: float) -> list[str]:
     """A table for each kind of thing among `events`, in the order of first appearance."""
@@ -25,6 +28,7 @@ def lines(events: Sequence[ev.Event], now: float) -> list[str]:
     blocks.append(jobs(jobs_.values(), now))
     saved = {each.run: each for each in events if isinstance(each, ev.Checkpoints)}
     blocks.append(checkpoints(saved.values(), now))
+    blocks.append(curves([each for each in events if isinstance(each, ev.Metrics)]))
     blocks += [
         forecasts(each.forecasts) for each in {e.host: e for e in events if isinstance(e, ev.Forecasts)}.values()
     ]
@@ -147,6 +151,23 @@ def checkpoints(events: Iterable[ev.Checkpoints], now: float) -> list[str]:
                 )
             )
     return table(("RUN", "CHECKPOINT", "STEP", "SIZE", "STATE", "KIND", "AGE"), rows, right=frozenset({2, 3}))
+
+
+def curves(events: Iterable[ev.Metrics], last: int = 10) -> list[str]:
+    """The last points of the curves, a line for each step at which the loss was logged."""
+    values: dict[str, dict[int, float]] = {}
+    for event in events:
+        for point in event.points:
+            values.setdefault(point.name, {})[point.step] = point.value
+    steps = sorted(values.get("loss", ()))
+    names = [name for name in SHOWN if name in values]
+    rows = [
+        (str(step), *(f"{values[name][step]:.4g}" if step in values[name] else "" for name in names))
+        for step in steps[-last:]
+    ]
+    head = ("STEP", *(name.replace("_", " ").upper() for name in names))
+    lines = table(head, rows, right=frozenset(range(len(head))))
+    return [*lines, f"the last {len(rows)} of {len(steps)} points"] if len(steps) > len(rows) else lines
 
 
 def forecasts(said: Iterable[Forecast]) -> list[str]:

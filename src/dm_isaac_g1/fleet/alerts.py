@@ -189,7 +189,8 @@ def stall(run: RunView, store: Store, thresholds: Thresholds, now: float) -> Ite
     usual = step_time(run)
     limit = max(thresholds.stall_min_s, thresholds.stall_factor * (usual or 0.0))
     limit *= PATIENT_PHASES.get(run.progress.phase, 1.0)
-    last = max(run.ticks[-1][0] if run.ticks else 0.0, run.phase_since, run.job.started or 0.0, _back_since(host, now))
+    # What may have happened while the host was away is given time to be read.
+    last = max(run.ticks[-1][0] if run.ticks else 0.0, run.phase_since, run.job.started or 0.0, host.returned)
     if last and now - last > limit:
         step = step_of(run)
         yield Alert(
@@ -205,15 +206,10 @@ def stall(run: RunView, store: Store, thresholds: Thresholds, now: float) -> Ite
         )
 
 
-def _back_since(host: HostView, now: float) -> float:
-    """When the host came up: what was missed before is no stall."""
-    return host.status.since if host.status.state == "up" else now
-
-
 def nan(run: RunView, store: Store, thresholds: Thresholds, now: float) -> Iterator[Alert]:
     """A loss that has become NaN, also the one that prints as 0.0 beside a gradient that is not finite."""
     job = run.job
-    if not run.progress.nan_now or not (job.state is JobState.RUNNING or _recent(run, now)):
+    if not run.progress.nan_now or not (job.state is JobState.RUNNING or recent(run, now)):
         return
     yield Alert(
         key=f"nan:{run.id}",
@@ -230,7 +226,7 @@ def nan(run: RunView, store: Store, thresholds: Thresholds, now: float) -> Itera
 def job_failed(run: RunView, store: Store, thresholds: Thresholds, now: float) -> Iterator[Alert]:
     """A job that failed or was lost lately, with its cause."""
     job = run.job
-    if job.state not in (JobState.FAILED, JobState.LOST) or not _recent(run, now):
+    if job.state not in (JobState.FAILED, JobState.LOST) or not recent(run, now):
         return
     soon = job.ended is not None and 0 <= now - job.ended < DIAGNOSED_WITHIN
     if job.state is JobState.FAILED and job.diagnosis is None and soon:
@@ -252,7 +248,8 @@ def job_failed(run: RunView, store: Store, thresholds: Thresholds, now: float) -
     )
 
 
-def _recent(run: RunView, now: float) -> bool:
+def recent(run: RunView, now: float) -> bool:
+    """Whether it ended so lately that its failure is news."""
     return run.job.ended is not None and now - run.job.ended < FAILED_FOR
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dm_isaac_g1.core.events import Alert, Event, Job
-from dm_isaac_g1.core.runs import Diagnosis, JobInfo
+from dm_isaac_g1.core.runs import Diagnosis, JobInfo, JobState
 from dm_isaac_g1.fleet import alerts
 from dm_isaac_g1.fleet.following import Following
 from dm_isaac_g1.fleet.hosts import Hosts
@@ -182,7 +182,8 @@ class Fleet:
                 self._follow(run)
         if self._focus in runs:
             self._follow(runs[self._focus])
-        for run in ended[: self._recent]:
+        failed = [run for run in ended if run.job.state is JobState.FAILED and alerts.recent(run, time.time())]
+        for run in ended[: self._recent] + failed[: self._recent]:
             self._follow(run)
 
     def _follow(self, run: RunView) -> None:

@@ -33,6 +33,8 @@ class HostView:
     status: ev.HostStatus
     sample: HostSample | None = None
     seen: float = 0.0
+    #: When it last came back after having been away; 0: it was never away.
+    returned: float = 0.0
     gpu_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     memory_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     forecasts: tuple[Forecast, ...] = ()
@@ -100,7 +102,10 @@ class Store:
                     host.memory_history.append(100 * sample.memory.used / max(1, sample.memory.total))
                 return (f"host:{sample.host}",)
             case ev.HostStatus(host=name):
-                self._host(name).status = event
+                host = self._host(name)
+                if event.state == "up" and host.status.state != "up" and host.sample is not None:
+                    host.returned = event.at
+                host.status = event
                 return (f"host:{name}", "hosts")
             case ev.Forecasts(host=name, forecasts=forecasts):
                 self._host(name).forecasts = forecasts
