@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, TypeVar
@@ -154,7 +155,8 @@ class Files:
                         if said.data or said.restarted:
                             yield FileChunk(data=said.data, position=position, size=said.size, restarted=said.restarted)
             except HostUnreachable:
-                continue
+                # Never round and round without a breath, whatever the station thinks of its agent.
+                await asyncio.sleep(0.05)
 
     async def checkpoints(self, folder: str) -> tuple[Checkpoint, ...]:
         """Checkpoints in a run's output folder, by step; none where there is no such folder."""

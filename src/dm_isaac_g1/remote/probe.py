@@ -46,6 +46,7 @@ while :; do
   if [ "$n" -eq 0 ]; then
     i=0
     for path do
+      case $path in "~"|"~/"*) path=$HOME${path#"~"} ;; esac
       while [ ! -e "$path" ] && [ "$path" != / ]; do path=$(dirname -- "$path"); done
       printf 'D %s %s\n' "$i" "$(df -Pk "$path" 2>/dev/null | tail -n 1)"
       i=$((i + 1))
@@ -71,12 +72,11 @@ class Probe:
 
     @classmethod
     async def start(cls, runtime: Runtime, paths: Mapping[str, str], problem: DmG1Error) -> Probe:
-        """`problem`: why there is no agent. Raises AgentFailed where there is no sh or no /proc, and as `Runtime.spawn`."""
+        """`problem`: why there is no agent. Raises AgentFailed where sh is no help either, and as `Runtime.spawn`."""
         mark = secrets.token_hex(12)
-        # `~` is the script's own to expand: the shell there knows the home, we do not yet.
-        given = [_for_shell(path, paths.get("workspace", "~")) for path in paths.values()]
-        script = f'set -- "$1" "$2" {" ".join(given)}\n{_SCRIPT}'
-        spawned = await runtime.spawn(["sh", "-c", script, "dm-g1", mark, _FIELDS])
+        # A `~` is the script's to expand: the shell there knows the home, we do not yet.
+        given = [_join(paths.get("workspace", "~"), path) for path in paths.values()]
+        spawned = await runtime.spawn(["sh", "-c", _SCRIPT, "dm-g1", mark, _FIELDS, *given])
         probe = cls(spawned, runtime.where, paths, problem)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -140,20 +140,13 @@ class Probe:
         )
 
 
+def _join(base: str, path: str) -> str:
+    return path if path.startswith("~") else posixpath.join(base, path)
+
+
 def _absolute(path: str, base: str, home: str) -> str:
-    path = posixpath.join(home, path[1:].lstrip("/")) if path == "~" or path.startswith("~/") else path
-    return posixpath.normpath(posixpath.join(base, path))
-
-
-def _for_shell(path: str, workspace: str) -> str:
-    """A path as a word of the script, `~` as "$HOME"."""
-    import shlex
-
-    if not path.startswith(("/", "~")):
-        path = posixpath.join(workspace, path)
-    if path == "~" or path.startswith("~/"):
-        return '"$HOME"' + shlex.quote(path[1:])
-    return shlex.quote(path)
+    path = _join(base, path)
+    return posixpath.normpath(home + path[1:] if path == "~" or path.startswith("~/") else path)
 
 
 class ProbeReader:

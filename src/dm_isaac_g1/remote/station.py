@@ -110,9 +110,12 @@ class Station:
         self._tell(agent, agent.problem)
         try:
             async with tasks.running(self._watch(agent), f"watch {self._runtime.where}"):
-                await agent.listen(self._take)
+                try:
+                    await agent.listen(self._take)
+                finally:
+                    # At once: whoever asks for the agent must not be handed one that is gone.
+                    self.agent = None
         finally:
-            self.agent = None
             await agent.close()
 
     async def _start(self) -> Agent | Probe:

@@ -67,12 +67,7 @@ async def resolve(name: str, ssh: str, ssh_config: str | None = None) -> Target:
     except ConfigError as error:
         raise ConfigError(error.what, where=name, fix=error.fix) from None
     user, host, port = wanted.user, wanted.host, wanted.port
-    config: tuple[str, ...] | None = None
-    if ssh_config is not None:
-        path = Path(ssh_config).expanduser()
-        if not path.is_file():
-            raise ConfigError("no such SSH configuration", where=str(path))
-        config = (str(path),)
+    config = None if ssh_config is None else (_existing(ssh_config),)
     where: dict[str, Any] = {"host": host}
     if port is not None:
         where["port"] = port
@@ -108,6 +103,13 @@ async def resolve(name: str, ssh: str, ssh_config: str | None = None) -> Target:
         keys=keys,
         own_ciphers=settings.get("Ciphers") is not None,
     )
+
+
+def _existing(ssh_config: str) -> str:
+    path = Path(ssh_config).expanduser()
+    if not path.is_file():
+        raise ConfigError("no such SSH configuration", where=str(path))
+    return str(path)
 
 
 def _readable(path: str) -> bool:
