@@ -17,6 +17,7 @@ from typing import Literal
 from dm_isaac_g1.core.errors import AuthFailed, ConfigError, DmG1Error, HostUnreachable, HostUntrusted
 from dm_isaac_g1.remote import tasks
 from dm_isaac_g1.remote.broadcast import Broadcast
+from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.connect import (
     CONNECT_TIMEOUT,
     KEEPALIVE_COUNT,
@@ -143,9 +144,10 @@ class Link:
                 self._enter("connecting")
                 failures = 0
                 continue
-            except DmG1Error as error:
+            except Exception as error:
+                # Whatever it is, a host must not be lost for good by it.
                 failures += 1
-                self._enter("away", error)
+                self._enter("away", error if isinstance(error, DmG1Error) else unexpected(error, self.name))
                 await self._pause(backoff(failures, eager))
                 continue
             began = time.monotonic()
@@ -172,6 +174,11 @@ class Link:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._retry.wait()
+
+
+def unexpected(error: Exception, name: str) -> HostUnreachable:
+    """Something that nobody foresaw, on one line."""
+    return HostUnreachable(f"unexpected {type(error).__name__}: {clean(str(error))[:200]}", where=name)
 
 
 def backoff(failures: int, eager: bool, chance: float | None = None) -> float:

@@ -11,7 +11,7 @@ from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable
 from dm_isaac_g1.remote import tasks, wire
 from dm_isaac_g1.remote.agent import Agent, AgentFailed
 from dm_isaac_g1.remote.broadcast import Broadcast
-from dm_isaac_g1.remote.link import Link
+from dm_isaac_g1.remote.link import Link, unexpected
 from dm_isaac_g1.remote.probe import Probe
 from dm_isaac_g1.remote.runtime import Runtime
 
@@ -61,11 +61,11 @@ class Station:
                 try:
                     await self._serve()
                     failures = 0
-                except DmG1Error as error:
+                except Exception as error:
                     if self._link.connection is not connection:
                         break
                     failures += 1
-                    self._tell(None, error)
+                    self._tell(None, error if isinstance(error, DmG1Error) else unexpected(error, self._runtime.where))
                 if self._link.connection is connection:
                     await asyncio.sleep(AGAIN[min(failures, len(AGAIN) - 1)])
             self._tell(None, None)
