@@ -140,6 +140,14 @@ def test_a_curve_without_any_value_to_draw_is_no_error() -> None:
     assert series.bad_steps(curve([1.0, math.nan, math.inf])) == [1, 2]
 
 
+def test_a_curve_that_falls_over_decades_is_drawn_on_a_log_scale() -> None:
+    from dm_isaac_g1.console.panes.loss import spans_decades
+
+    assert spans_decades(curve([0.5, 0.1, 0.002]))
+    assert not spans_decades(curve([0.5, 0.1, 0.05, math.nan]))
+    assert not spans_decades(curve([0.5, 0.0])) and not spans_decades(curve([math.nan]))
+
+
 def test_states_differ_by_glyph_and_word_not_by_colour_alone() -> None:
     for table in (marks.RUNS, marks.HOSTS, marks.VERDICTS, marks.SEVERITIES):
         assert len({mark.word for mark in table.values()}) == len(table)

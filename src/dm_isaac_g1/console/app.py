@@ -161,7 +161,7 @@ class DmG1App(App[int]):
         return lambda: self.run_worker(self.run_action(call, self.overview))
 
     def save_picture(self, path: Path | None = None) -> Path | None:
-        """Save the screen as an SVG, in the working folder unless `path` says where, without what looks like a secret."""
+        """Save the screen as an SVG, in the working folder unless `path` says where, without what may be a secret."""
         from dm_isaac_g1.core.redact import redact
 
         path = path or Path(time.strftime("dm-g1-%Y%m%dT%H%M%S.svg", time.localtime(self.now())))

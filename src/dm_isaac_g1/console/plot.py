@@ -99,7 +99,7 @@ class LogTicks(NumericAxisFormatter):  # type: ignore[misc]
             decades = range(math.floor(min_) - 1, math.ceil(max_) + 1)
             ticks = [decade + math.log10(digit) for decade in decades for digit in digits]
             inside = [tick for tick in ticks if min_ <= tick <= max_]
-            if len(inside) >= 4:
+            if len(inside) >= 3:
                 break
         step = -(-len(inside) // max_ticks) or 1
         return inside[::step]

@@ -17,11 +17,12 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from dm_isaac_g1.actions.registry import Action, Params
-from dm_isaac_g1.console import shown
+from dm_isaac_g1.console import marks, shown
 from dm_isaac_g1.console.forms.fields import Changed
 from dm_isaac_g1.console.forms.form import ActionForm
 from dm_isaac_g1.core.errors import DmG1Error, ExitCode
 from dm_isaac_g1.core.events import Event, Failure, Progress, Result
+from dm_isaac_g1.core.forecasts import Verdict
 
 if TYPE_CHECKING:
     from dm_isaac_g1.core.profile import Profile
@@ -140,6 +141,7 @@ class LaunchForm(ActionForm):
                         self.refused = event.code == ExitCode.REFUSED
                         lines += self._failure(event)
                     case Result(data=data):
+                        lines += self._guard(data)
                         lines.append(Content.styled("✓ it can start", "bold $success"))
                         lines += self._argv(data)
                 await asyncio.sleep(0)
@@ -154,6 +156,15 @@ class LaunchForm(ActionForm):
         if event.fix:
             lines.append(Content.styled(f"  → {shown.line(event.fix, 600)}", "$muted"))
         return lines
+
+    def _guard(self, data: Mapping[str, Any]) -> list[Content]:
+        """The disk guard's word, where the action passes it on."""
+        said = data.get("forecast")
+        if not isinstance(said, Mapping) or said.get("verdict") not in list(Verdict):
+            return []
+        mark = marks.VERDICTS[Verdict(said["verdict"])]
+        reason = shown.line(str(said.get("reason", "")), 400)
+        return [Content.assemble(("disk: ", "$muted"), mark.content(strong=True), f"  {reason}")]
 
     def _argv(self, data: Mapping[str, Any]) -> list[Content]:
         argv, host = data.get("argv"), data.get("host")

@@ -33,6 +33,12 @@ INTERVAL = 1.0
 FIRST = ("loss", "train_loss", "eval_loss", "grad_norm", "learning_rate")
 
 
+def spans_decades(curve: Curve) -> bool:
+    """Are all values positive, and the largest more than a hundred times the smallest?"""
+    values = [value for value in curve.values if math.isfinite(value)]
+    return bool(values) and min(values) > 0 and max(values) > 100 * min(values)
+
+
 class Loss(Container):
     """The plot and its choices."""
 
@@ -40,7 +46,8 @@ class Loss(Container):
         super().__init__(id="loss")
         self.view = view
         self.metric = "loss"
-        self.log_scale = False
+        #: None: a curve that falls over more than two decades is drawn on a log scale, where its end can be seen.
+        self.log_scale: bool | None = None
         self.weight = 0.9
         self._plot: Plot | None = None
         self._loading = False
@@ -70,8 +77,13 @@ class Loss(Container):
             self.draw()
 
     def toggle_log(self) -> None:
-        self.log_scale = not self.log_scale
+        curve = self.curve
+        self.log_scale = not (curve is not None and self._log(curve))
         self.draw()
+
+    def _log(self, curve: Curve) -> bool:
+        """Is this curve drawn on a log scale?"""
+        return spans_decades(curve) if self.log_scale is None else self.log_scale
 
     def smoother(self, by: int) -> None:
         at = min(range(len(WEIGHTS)), key=lambda i: abs(WEIGHTS[i] - self.weight))
@@ -118,17 +130,18 @@ class Loss(Container):
                 self._loading = True
                 self.run_worker(self._load(), exit_on_error=False)
             return
-        state = (self.view.run, self.metric, self.log_scale, self.weight, self.view.braille, self.app.theme)
+        log = self._log(curve)
+        state = (self.view.run, self.metric, log, self.weight, self.view.braille, self.app.theme)
         stamp = (*state, len(curve), curve.steps[-1], curve.values[-1], self._plot.size)
         self._drawn_at = time.monotonic()
         if stamp == self._drawn:
             return
         self._drawn = stamp
-        self._title(curve)
+        self._title(curve, log)
         self._plot.draw(
             curve,
             weight=self.weight,
-            log=self.log_scale,
+            log=log,
             braille=self.view.braille,
             last_step=self._planned_end(),
         )
@@ -148,7 +161,7 @@ class Loss(Container):
         run = self.view.selected
         return run.job.spec.save.max_steps if run and run.job.spec.save else None
 
-    def _title(self, curve: Curve) -> None:
+    def _title(self, curve: Curve, log: bool) -> None:
         last = curve.values[-1]
         smoothed = smooth(curve.values[-400:], self.weight)[-1]
         bad = not math.isfinite(last)
@@ -160,7 +173,7 @@ class Loss(Container):
             parts.append(
                 Content.assemble(("  ━ ", "$smooth"), (f"smoothed {shown.figure(smoothed)} ({self.weight:g})", MUTED))
             )
-        if self.log_scale:
+        if log:
             parts.append(Content.styled("  log scale", "$primary"))
         name = "Loss" if self.metric == "loss" else shown.name(self.metric, 32)
         self.border_title = title(name, Content("").join(parts))
