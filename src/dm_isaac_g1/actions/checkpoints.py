@@ -60,14 +60,18 @@ async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
 
     Says what it will remove, with sizes, and what is lost by it, before it does.
     """
+    from dm_isaac_g1.actions.allowed import roots
     from dm_isaac_g1.actions.context import Plan
     from dm_isaac_g1.actions.measure import would_free
     from dm_isaac_g1.remote import hands
 
     host, found = await _look(ctx, params.host, params.job_id)
-    doomed = [
-        each for folder in found for each in superfluous(folder, params.keep, incomplete_only=params.incomplete_only)
-    ]
+    doomed: list[Checkpoint] = []
+    lies: dict[str, str] = {}
+    for folder in found:
+        for each in superfluous(folder, params.keep, incomplete_only=params.incomplete_only):
+            doomed.append(each)
+            lies[each.path] = folder.path
     gives = await would_free(host.runtime, host.profile.python, [each.path for each in doomed])
     doomed = [each for each in doomed if each.path in gives]
     count, size = len(doomed), sum(gives.values())
@@ -99,7 +103,7 @@ async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
         answer = await hands.do(
             host.runtime,
             "remove",
-            {"paths": [each.path], "roots": [each.path.rsplit("/", 1)[0]]},
+            {"paths": [each.path], "roots": roots(host, each.path, lies[each.path])},
             python=host.profile.python,
             timeout=REMOVE_TIMEOUT,
         )

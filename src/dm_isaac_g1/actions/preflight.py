@@ -146,16 +146,16 @@ def refusal(found: Forecast, spec: JobSpec) -> DmG1Error:
     return RefusedError(what, where=found.host, fix=f"{'; '.join([*helps, '--force starts it all the same'])}")
 
 
-async def set_aside(host: Host, findings: Findings) -> None:
-    """Rename incomplete checkpoints, so that no trainer goes on from them."""
+async def set_aside(host: Host, spec: JobSpec, findings: Findings) -> None:
+    """Rename incomplete checkpoints in the output folder, so that no trainer goes on from them."""
+    from dm_isaac_g1.actions.allowed import roots
     from dm_isaac_g1.finetuning.checkpoints import QUARANTINE
     from dm_isaac_g1.remote import hands
 
     for each in findings.quarantine:
-        folder = each.path.rsplit("/", 1)[0]
         await hands.do(
             host.runtime,
             "rename",
-            {"path": each.path, "to": QUARANTINE + each.name, "roots": [folder]},
+            {"path": each.path, "to": QUARANTINE + each.name, "roots": roots(host, each.path, spec.output_dir)},
             python=host.profile.python,
         )

@@ -82,7 +82,7 @@ async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
             data={"id": spec.id, "host": name, "argv": list(spec.argv), "output": spec.output_dir, "dry_run": True},
         )
         return
-    await preflight.set_aside(host, findings)
+    await preflight.set_aside(host, spec, findings)
     job = await host.jobs.start(spec)
     yield Job(job=job)
     yield Result(
