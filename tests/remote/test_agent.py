@@ -18,12 +18,12 @@ import pytest
 from fakes import calls, nvidia_smi, tools
 from sshd import Sshd, agents, running
 
-from conftest import require_sshd
 from dm_isaac_g1.core.errors import DockerUnavailable, RemoteFailed
 from dm_isaac_g1.core.profile import Docker, DockerRuntime
 from dm_isaac_g1.core.samples import HostSample
 from dm_isaac_g1.remote import agent
 from dm_isaac_g1.remote.host import Host
+from required import require_sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.timeout(60)]
 
@@ -374,6 +374,22 @@ async def test_an_agent_that_talks_only_nonsense_is_given_up_with_a_reason(make:
             async for status in host.statuses():
                 if status.problem and "make no sense" in status.problem:
                     break
+
+
+async def test_an_agent_that_floods_a_follower_is_stopped_before_memory_is(make: Box, tmp_path: Path) -> None:
+    script = tmp_path / "bin" / "python3"
+    chunk = "{'kind':'chunk','id':1,'data':'A'*1000000,'dev':1,'inode':1,'offset':1,'size':1}"
+    flood = f"line = json.dumps({chunk}).encode() + bytes([10])\nwhile True: out.write(line); time.sleep(0.001)"
+    script.write_text(impostor(then=flood))
+    script.chmod(0o755)
+    async with make() as (_, host):
+        chunks = host.files.follow("/log")
+        await anext(chunks)
+        async with asyncio.timeout(20):
+            async for status in host.statuses():
+                if status.problem and "more than it was allowed" in status.problem:
+                    break
+        await chunks.aclose()  # type: ignore[attr-defined]
 
 
 async def test_names_from_a_host_cannot_reach_the_terminal(make: Box, tmp_path: Path) -> None:

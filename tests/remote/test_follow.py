@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sshd import Sshd, running
 
-from conftest import require_sshd
 from dm_isaac_g1.core.errors import RemoteFailed
 from dm_isaac_g1.remote.files import FileChunk, Position
 from dm_isaac_g1.remote.host import Host
+from required import require_sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.timeout(60)]
 

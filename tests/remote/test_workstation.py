@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sshd import Sshd, agents, running
 
-from conftest import require_sshd
 from dm_isaac_g1.core.errors import HostUnreachable, RemoteFailed, UsageError
 from dm_isaac_g1.remote.workstation import WorkstationConnection
+from required import require_sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.timeout(60)]
 

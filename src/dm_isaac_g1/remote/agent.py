@@ -39,6 +39,8 @@ LINE_MAX = 4 << 20
 #: How much a shell may print before the agent speaks, and how long that may take.
 NOISE_MAX = 1 << 20
 START_TIMEOUT = 20.0
+#: Bytes of a followed file that may wait here: the agent's window, and room for an agent that counts otherwise.
+HELD_MAX = 4 << 20
 #: Senseless lines after which the agent is given up.
 GARBAGE_MAX = 20
 
@@ -68,7 +70,7 @@ class Agent:
         #: What keeps it from all that an agent can do.
         self.problem: DmG1Error | None = None
         self._spawned = spawned
-        self._where = where
+        self.where = where
         self._rest = rest
         self._ids = itertools.count(1)
         self._asked: dict[int, asyncio.Future[msgspec.Raw]] = {}
@@ -114,7 +116,7 @@ class Agent:
                 except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError):
                     garbage += 1
                     if garbage > GARBAGE_MAX:
-                        raise AgentFailed("the agent's answers make no sense", where=self._where) from None
+                        raise AgentFailed("the agent's answers make no sense", where=self.where) from None
                     continue
                 if isinstance(said, wire.Sampled):
                     sampled(said)
@@ -123,7 +125,7 @@ class Agent:
                 elif isinstance(said, wire.Chunk) and said.id in self._followed:
                     self._followed[said.id](said)
         finally:
-            self._gone = HostUnreachable("the agent is gone", where=self._where)
+            self._gone = HostUnreachable("the agent is gone", where=self.where)
             self._drop(self._gone)
 
     async def ask(self, op: str, *, timeout: float = 30.0, **args: Any) -> msgspec.Raw:
@@ -136,7 +138,7 @@ class Agent:
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
-            raise RemoteFailed(f"no answer to {op!r} within {timeout:g} s", where=self._where) from None
+            raise RemoteFailed(f"no answer to {op!r} within {timeout:g} s", where=self.where) from None
         finally:
             del self._asked[ident]
 
@@ -168,12 +170,12 @@ class Agent:
 
     def _reply(self, reply: wire.Reply) -> None:
         if reply.id in self._followed and reply.error is not None:
-            self._followed[reply.id](RemoteFailed(clean(reply.error), where=self._where))
+            self._followed[reply.id](RemoteFailed(clean(reply.error), where=self.where))
         answer = self._asked.get(reply.id)
         if answer is None or answer.done():
             return
         if reply.error is not None:
-            answer.set_exception(RemoteFailed(clean(reply.error), where=self._where))
+            answer.set_exception(RemoteFailed(clean(reply.error), where=self.where))
         else:
             answer.set_result(reply.value)
 
@@ -212,8 +214,14 @@ class Following:
         self.id = ident
         self._agent = agent
         self._queue: asyncio.Queue[wire.Chunk | DmG1Error] = asyncio.Queue()
+        self._held = 0
 
     def take(self, said: wire.Chunk | DmG1Error) -> None:
+        """Raises AgentFailed where the agent does not keep to the credit."""
+        if isinstance(said, wire.Chunk):
+            self._held += len(said.data)
+            if self._held > HELD_MAX:
+                raise AgentFailed("the agent sends more than it was allowed to", where=self._agent.where)
         self._queue.put_nowait(said)
 
     async def next(self) -> wire.Chunk:
@@ -221,6 +229,7 @@ class Following:
         said = await self._queue.get()
         if isinstance(said, DmG1Error):
             raise said
+        self._held -= len(said.data)
         if said.data:
             with contextlib.suppress(HostUnreachable):
                 await self._agent._send({"op": "ack", "id": self.id, "bytes": len(said.data)})
