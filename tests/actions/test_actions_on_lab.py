@@ -73,7 +73,7 @@ async def test_a_command_runs_as_it_was_written_and_its_exit_code_comes_back() -
         events = await perform(ctx, "remote.exec", command="echo \"a  'b' $((1+1))\"; echo no >&2; exit 7")
         said = {event.source: event.lines for event in events if isinstance(event, ev.Log)}
         assert said == {"stdout": ("a  'b' 2",), "stderr": ("no",)}
-        assert result(events).data["exit"] == 7
+        assert (result(events).data["exit"], result(events).code) == (7, 7)
 
 
 async def test_escape_sequences_from_a_host_reach_nobody() -> None:
@@ -216,6 +216,56 @@ async def test_a_log_is_followed_to_the_jobs_end() -> None:
         async with asyncio.timeout(20):
             events = await perform(ctx, "train.logs", job_id=job.id, follow=True)
         assert [line for event in events if isinstance(event, ev.Log) for line in event.lines] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "code", "says"),
+    [
+        ("echo fine", "succeeded", 0, "succeeded"),
+        ("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1", "failed", 1, "disk"),
+        ("exit 3", "failed", 1, "code 3"),
+    ],
+)
+async def test_who_follows_a_job_is_told_by_the_exit_code_how_it_ended(
+    lab: Path, script: str, state: str, code: int, says: str
+) -> None:
+    folder = checkpoints(lab) / f"ends-{state}-{says.replace(' ', '')}"
+    make = f"mkdir -p {folder}/checkpoint-7; touch {folder}/checkpoint-7/trainer_state.json"
+    async with context() as (ctx, _):
+        job = await start_command(ctx, "sh", "-c", f"sleep 0.5; {make}; {script}", output_dir=str(folder))
+        async with asyncio.timeout(30):
+            events = await perform(ctx, "train.monitor", job_id="last", follow=True)
+    ended = result(events)
+    assert (ended.data["id"], ended.data["state"], ended.code) == (job.id, state, code)
+    assert says in ended.text.lower()
+    assert "\n" not in ended.text
+    saved = [each.checkpoints for each in events if isinstance(each, ev.Checkpoints)]
+    assert [each.step for each in saved[-1]] == [7], "what was saved at the very end is told, too"
+    if says == "disk":
+        assert ended.data["diagnosis"]["code"] == "disk-full"
+
+
+async def test_a_job_that_was_stopped_on_request_did_not_fail() -> None:
+    async with context() as (ctx, _):
+        job = await start_command(ctx, "sleep", "1000.517")
+        follow = asyncio.create_task(perform(ctx, "train.monitor", job_id=job.id, follow=True))
+        await asyncio.sleep(1)
+        await perform(ctx, "train.stop", job_id="last", mode="kill", wait=True)
+        async with asyncio.timeout(30):
+            ended = result(await follow)
+    assert (ended.data["state"], ended.code) == ("stopped", 0)
+
+
+async def test_last_is_the_newest_job_wherever_a_job_is_named() -> None:
+    async with context() as (ctx, _):
+        older = await start_command(ctx, "sh", "-c", "echo older")
+        newer = await start_command(ctx, "sh", "-c", "echo newer", created=3e9)
+        await asyncio.sleep(0.5)
+        for given in ({"job_id": "last"}, {}):
+            assert result(await perform(ctx, "train.logs", **given)).data["id"] == newer.id
+            assert result(await perform(ctx, "train.monitor", **given)).data["id"] == newer.id
+        assert older.id in result(await perform(ctx, "train.stop", job_id=older.id)).text
+        assert newer.id in result(await perform(ctx, "train.stop", job_id="last")).text
 
 
 async def test_jobs_are_listed_newest_first() -> None:

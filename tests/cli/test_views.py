@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from dm_isaac_g1.cli import views
 from dm_isaac_g1.cli.headless import thinned
 from dm_isaac_g1.cli.table import table
+from dm_isaac_g1.cli.writing import writer
 from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.runs import JobInfo, JobSpec, JobState, MetricPoint
 from dm_isaac_g1.core.samples import Gpu, HostSample, Memory
@@ -69,3 +72,10 @@ def test_a_job_that_failed_says_why() -> None:
         diagnosis=Diagnosis(code="disk-full", cause="the disk was full", fix="free some"),
     )
     assert views.jobs([job], 100.0)[-1] == "j: the disk was full; free some"
+
+
+def test_a_run_that_failed_is_told_on_stderr_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    out = writer("train.monitor", json=False)
+    out.write(ev.Result(text="j: failed: the disk was full; free some", code=1))
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "dm-g1: j: failed: the disk was full; free some\n")

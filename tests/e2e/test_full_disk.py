@@ -43,7 +43,7 @@ def test_a_launch_that_cannot_finish_is_refused_and_forced_fails_at_just_that_sa
     said, step = refusal(small)
     assert not list((small.workspace / "jobs").glob("*")), "nothing was started"
     job = small.start("--force")
-    small.events("train", "monitor", "--job-id", job, "--follow")
+    small.events("train", "monitor", "--job-id", job, "--follow", exits=1)
     ended = small.job(job)
     assert ended["state"] == "failed"
     assert ended["spec"]["forced"], "the force is on record"
@@ -59,7 +59,7 @@ def test_a_launch_that_cannot_finish_is_refused_and_forced_fails_at_just_that_sa
 
 def test_the_clean_up_frees_what_it_said(small: Machines) -> None:
     job = small.start("--force")
-    small.events("train", "monitor", "--job-id", job, "--follow")
+    small.events("train", "monitor", "--job-id", job, "--follow", exits=1)
     before = os.statvfs(small.workspace)
     plan = small.events("checkpoints", "clean", "--dry-run")[-1]["data"]
     done = small.events("checkpoints", "clean", "--yes")[-1]["data"]

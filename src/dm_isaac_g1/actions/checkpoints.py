@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from dm_isaac_g1.actions.registry import Params, action
-from dm_isaac_g1.actions.train import HostName
+from dm_isaac_g1.actions.train import HostName, OneJob
 from dm_isaac_g1.core.errors import RemoteFailed, UsageError
 from dm_isaac_g1.core.events import Checkpoints, Event, Progress, Result
 from dm_isaac_g1.finetuning.remedies import freed
@@ -26,10 +26,7 @@ REMOVE_TIMEOUT = 300.0
 
 class ListParams(Params, frozen=True, kw_only=True):
     host: HostName = None
-    job_id: Annotated[
-        str | None,
-        Meta(description="Only of this job: its id, or the six digits it ends with.", extra={"names": "job"}),
-    ] = None
+    job_id: OneJob = None
 
 
 @action("checkpoints.list", title="List checkpoints", params=ListParams)
@@ -45,10 +42,7 @@ async def list_all(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
 
 class CleanParams(Params, frozen=True, kw_only=True):
     host: HostName = None
-    job_id: Annotated[
-        str | None,
-        Meta(description="Only of this job: its id, or the six digits it ends with.", extra={"names": "job"}),
-    ] = None
+    job_id: OneJob = None
     keep: Annotated[int, Meta(description="Newest complete checkpoints kept of each run.", ge=0)] = 1
     incomplete_only: Annotated[bool, Meta(description="Only remove checkpoints that are incomplete.")] = False
     dry_run: Annotated[bool, Meta(description="Only say what would be removed.")] = False

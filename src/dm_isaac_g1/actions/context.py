@@ -40,7 +40,8 @@ async def refuse(plan: Plan) -> bool:
 class Context:
     """The world of one or more actions. An async context manager: it opens hosts when they are first needed.
 
-    The console hands in the fleet's `hosts`, which are open already and stay open.
+    The console hands in the fleet's `hosts`, which are open already and stay open. `ask`: how to ask the user for a
+    password, where somebody sits at a terminal.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Context:
         confirm: Confirm = refuse,
         by: str = "",
         profile_name: str | None = None,
+        ask: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         from dm_isaac_g1.fleet.hosts import Hosts
 
         self.profile = profile
         self.config = config
-        self.hosts = hosts or Hosts(profile, config)
+        self.hosts = hosts or Hosts(profile, config, ask=ask)
         self.by = by or _whoami()
         #: What the user said with --profile, for actions on profiles themselves.
         self.profile_name = profile_name

@@ -33,7 +33,7 @@ async def list_all(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
     async def look(name: str) -> list[Event]:
         host = await ctx.hosts.open(name)
         try:
-            await host.ready(params.wait)
+            await ctx.hosts.up(name, params.wait)
             return [host.status, Sample(sample=await first_sample(host))]
         except DmG1Error as error:
             status = host.status

@@ -48,7 +48,7 @@ async def execute(ctx: Context, params: ExecParams) -> AsyncIterator[Event]:
         lines = clean(data.decode(errors="replace")).splitlines()
         if lines:
             yield Log(host=host.name, source=stream, lines=tuple(lines))
-    yield Result(text=f"exit {code}", data={"exit": code, "host": host.name})
+    yield Result(text=f"exit {code}", data={"exit": code, "host": host.name}, code=code)
 
 
 def which(ctx: Context, name: str | None) -> str:

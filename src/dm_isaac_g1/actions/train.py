@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from dm_isaac_g1.core.runs import JobInfo
     from dm_isaac_g1.remote.host import Host
 
-JobId = Annotated[str, Meta(description="The job's id, or the six digits it ends with.", extra={"names": "job"})]
+JobId = Annotated[
+    str,
+    Meta(description="The job's id, the six digits it ends with, or `last` for the newest.", extra={"names": "job"}),
+]
+OneJob = Annotated[
+    str | None,
+    Meta(
+        description="Only of this job: its id, the six digits it ends with, or `last` for the newest.",
+        extra={"names": "job"},
+    ),
+]
 HostName = Annotated[str | None, Meta(description="The host, by its name in the profile.", extra={"names": "host"})]
 
 

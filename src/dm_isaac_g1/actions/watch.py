@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.actions.train import JobId, NotNegative
-from dm_isaac_g1.core.errors import HostUnreachable
+from dm_isaac_g1.core.errors import DmG1Error, ExitCode, HostUnreachable
 from dm_isaac_g1.core.events import Alert, Checkpoints, Event, Forecasts, Job, Log, Metrics, Progress, Result
+from dm_isaac_g1.core.runs import JobState
+from dm_isaac_g1.fleet.hosts import LAST
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
@@ -31,7 +34,7 @@ CAUGHT_UP = 60.0
 
 
 class LogsParams(Params, frozen=True, kw_only=True):
-    job_id: JobId
+    job_id: JobId = LAST
     tail: Annotated[NotNegative, Meta(description="Begin with the last so many lines; 0: the whole log.")] = 200
     follow: Annotated[bool, Meta(description="Go on until the job ends.")] = False
 
@@ -110,7 +113,7 @@ async def _wait_for_end(host: Host, job: JobInfo, ended: asyncio.Event) -> None:
 
 
 class MonitorParams(Params, frozen=True, kw_only=True):
-    job_id: JobId
+    job_id: JobId = LAST
     follow: Annotated[bool, Meta(description="Go on until the job ends.")] = False
 
 
@@ -118,7 +121,7 @@ class MonitorParams(Params, frozen=True, kw_only=True):
 async def monitor(ctx: Context, params: MonitorParams) -> AsyncIterator[Event]:
     """Say where a training is: phase, step, loss, speed, time left, its curve, checkpoints and the guard's word.
 
-    The figures are the console's own. With --follow it goes on until the job ends.
+    The figures are the console's own. With --follow it goes on until the job ends; exit code 1 says that it failed.
     """
     from dm_isaac_g1.fleet.fleet import Fleet
     from dm_isaac_g1.fleet.snapshot import all_points
@@ -141,8 +144,13 @@ async def monitor(ctx: Context, params: MonitorParams) -> AsyncIterator[Event]:
             async with aclosing(_follow(fleet, run)) as news:  # type: ignore[type-var]
                 async for event in news:
                     yield event
+            for event in await _last_look(fleet, host, run):
+                yield event
         now = time.time()
-        yield Result(text=sentence(run, now), data=figures(run, now))
+        if params.follow and run.job.state in (JobState.FAILED, JobState.LOST):
+            yield Result(text=failed(run.job), data=figures(run, now), code=ExitCode.FAILED)
+        else:
+            yield Result(text=sentence(run, now), data=figures(run, now))
 
 
 async def _read(fleet: Fleet, job: JobInfo) -> RunView:
@@ -174,6 +182,25 @@ async def _follow(fleet: Fleet, run: RunView) -> AsyncIterator[Event]:
             if done:
                 return
             await asyncio.sleep(1.0)
+
+
+async def _last_look(fleet: Fleet, host: Host, run: RunView) -> list[Event]:
+    """The job and its checkpoints as they are at the very end; what is new, taken into the picture."""
+    news: list[Event] = []
+    try:
+        job = await host.jobs.get(run.id)
+        job = msgspec.structs.replace(job, diagnosis=job.diagnosis or run.job.diagnosis)
+        if job != run.job:
+            news.append(Job(job=job))
+        if job.spec.output_dir is not None:
+            found = tuple(await host.files.checkpoints(job.spec.output_dir))
+            if found != run.checkpoints:
+                news.append(Checkpoints(host=host.name, run=run.id, checkpoints=found))
+    except DmG1Error:
+        pass  # away just now: what was seen last stands
+    for event in news:
+        fleet.apply(event)
+    return news
 
 
 def concerns(event: Event, run: RunView) -> bool:
@@ -208,6 +235,21 @@ def sentence(run: RunView, now: float) -> str:
     return ", ".join(parts)
 
 
+def failed(job: JobInfo) -> str:
+    """How a job ended that did not succeed, why, and what to do, on one line."""
+    why = job.diagnosis
+    if why is not None:
+        return DmG1Error(f"{job.state.value}: {why.cause}", where=job.id, fix=why.fix or None).line()
+    if job.state is JobState.LOST:
+        what = "lost: its process is gone and left no exit (was the host rebooted?)"
+    elif job.exit is None:
+        what = job.state.value
+    else:
+        how = f"signal {job.exit.signal}" if job.exit.signal else f"exit {job.exit.code}"
+        what = f"{job.state.value}: {how}, for no reason that is known here"
+    return DmG1Error(what, where=job.id, fix=f"see `dm-g1 train logs --job-id {job.id}`").line()
+
+
 def figures(run: RunView, now: float) -> dict[str, Any]:
     """The run's figures, for scripts."""
     from dm_isaac_g1.fleet.runs import picture
@@ -226,4 +268,6 @@ def figures(run: RunView, now: float) -> dict[str, Any]:
         "eta": at.eta,
         "points": {name: len(curve) for name, curve in run.curves.by_name.items()},
         "checkpoints": [each.step for each in run.checkpoints if each.complete],
+        "exit": msgspec.to_builtins(run.job.exit),
+        "diagnosis": msgspec.to_builtins(run.job.diagnosis),
     }

@@ -43,7 +43,7 @@ def recipes(context: click.Context, parameter: click.Parameter, begun: str) -> l
 
 def jobs(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     with suppress(Exception):
-        return _fit(reversed(_seen()), begun)
+        return _fit([*reversed(_seen()), "last"], begun)
     return []
 
 

@@ -30,10 +30,16 @@ def show_fleet(chosen: Globals, *, watch: bool, interval: float) -> int:
 
 
 async def _show(chosen: Globals, watch: bool, interval: float) -> int:
+    from dm_isaac_g1.cli.asking import asker
     from dm_isaac_g1.fleet.fleet import Fleet
+    from dm_isaac_g1.fleet.hosts import Hosts
 
     profile, config = chosen.load()
-    async with Fleet(profile, config) as fleet:
+    async with (
+        Hosts(profile, config, ask=asker(json=chosen.json)) as hosts,
+        Fleet(profile, config, hosts=hosts) as fleet,
+    ):
+        await hosts.admit()
         await fleet.settled(FIRST)
         if chosen.json:
             await _stream(fleet, watch, interval)

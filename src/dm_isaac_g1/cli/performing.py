@@ -54,6 +54,7 @@ def run(story: Coroutine[Any, Any, T]) -> T:
 
 async def _story(chosen: Globals, action: Action, params: registry.Params, agreed: bool) -> int:
     from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.cli.asking import asker
     from dm_isaac_g1.cli.writing import writer
     from dm_isaac_g1.core.profile import Profile
 
@@ -69,15 +70,13 @@ async def _story(chosen: Globals, action: Action, params: registry.Params, agree
     code = 0
     name = "lab" if chosen.lab else chosen.profile
     async with (
-        Context(profile, config, confirm=confirm, profile_name=name) as ctx,
+        Context(profile, config, confirm=confirm, profile_name=name, ask=asker(json=chosen.json)) as ctx,
         aclosing(registry.perform(action, ctx, params)) as events,  # type: ignore[type-var]
     ):
         async for event in events:
             out.write(event)
-            if isinstance(event, Failure):
+            if isinstance(event, Failure | Result):
                 code = event.code
-            elif isinstance(event, Result):
-                code = int(event.data.get("exit") or 0) if action.name == "remote.exec" else 0
             elif isinstance(event, Job):
                 from dm_isaac_g1.cli.completing import remember_job
 

@@ -56,7 +56,7 @@ class TextWriter:
             case ev.Result():
                 self._flush()
                 if event.text and self._action not in QUIET:
-                    self._say(event.text)
+                    self._say(f"dm-g1: {event.text}" if event.code else event.text, err=event.code != 0)
             case ev.Job() if self._action in TOLD:
                 pass
             case _:

@@ -116,6 +116,8 @@ class Result(Event, frozen=True, kw_only=True, tag="result"):
 
     text: str
     data: dict[str, Any] = {}
+    #: The process's exit code: the action did its work, and what it was about (a command, a run) may have failed.
+    code: int = 0
 
 
 class Failure(Event, frozen=True, kw_only=True, tag="failure"):

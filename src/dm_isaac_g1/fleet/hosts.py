@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from dm_isaac_g1.core.errors import DmG1Error, JobNotFound, UsageError
+from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, JobNotFound, UsageError
+from dm_isaac_g1.fleet.admission import Admission, Ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dm_isaac_g1.core.config import Config
     from dm_isaac_g1.core.profile import Profile, Role
@@ -21,14 +23,20 @@ if TYPE_CHECKING:
 READY = 20.0
 #: Lengths of a job id's parts: YYYYmmddTHHMMSS-<name>-<6hex>.
 TIME, SUFFIX = 15, 6
+#: Stands for the newest job of all hosts.
+LAST = "last"
 
 
 class Hosts:
-    """Host by name, each opened once. An async context manager that owns them all."""
+    """Host by name, each opened once. An async context manager that owns them all.
 
-    def __init__(self, profile: Profile, config: Config | None = None) -> None:
+    `ask`: how to ask the user for the password of a host that takes one.
+    """
+
+    def __init__(self, profile: Profile, config: Config | None = None, *, ask: Ask | None = None) -> None:
         self.profile = profile
         self.config = config
+        self._admission = Admission(config, ask)
         self._open: dict[str, Host] = {}
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
@@ -72,9 +80,8 @@ class Hosts:
             if name not in self._open:
                 from dm_isaac_g1.remote.host import open_host
 
-                host = open_host(
-                    name, self.profile.hosts[name], ssh_config=self.profile.ssh_config, secrets=self.config
-                )
+                made = self.profile.hosts[name]
+                host = open_host(name, made, ssh_config=self.profile.ssh_config, secrets=self._admission.passwords)
                 self._open[name] = await self._stack.enter_async_context(host)
             return self._open[name]
 
@@ -83,10 +90,28 @@ class Hosts:
         return self._open[name]
 
     async def up(self, name: str, timeout: float = READY) -> Host:
-        """The host, connected. Raises UsageError, HostUnreachable, HostUntrusted, AuthFailed."""
+        """The host, connected. Raises UsageError, HostUnreachable, HostUntrusted, AuthFailed.
+
+        The user is asked once for what would open it; that time is not counted.
+        """
         host = await self.open(name)
-        await host.ready(timeout)
-        return host
+        while True:
+            try:
+                await host.ready(timeout)
+                return host
+            except AuthFailed as refused:
+                if not await self._admission.let_in(host, refused):
+                    raise
+
+    async def admit(self) -> None:
+        """Ask now for all that hosts still need, before a picture of them is taken."""
+
+        async def knock(name: str) -> None:
+            with contextlib.suppress(DmG1Error, TimeoutError):
+                await self.up(name)
+
+        if self._admission.asks:
+            await asyncio.gather(*map(knock, self.names))
 
     async def jobs(self, names: Iterable[str] | None = None) -> tuple[list[JobInfo], dict[str, DmG1Error]]:
         """All jobs of the hosts, newest first, and why some hosts did not answer."""
@@ -104,12 +129,14 @@ class Hosts:
         return jobs, {name: answer for name, answer in found.items() if isinstance(answer, DmG1Error)}
 
     async def find_job(self, id: str) -> tuple[Host, JobInfo]:
-        """The job of that id (or `short` for it) and its host. Raises JobNotFound, UsageError.
+        """The job of that id (or `short` for it, or LAST) and its host. Raises JobNotFound, UsageError.
 
         The first host that has the whole id settles it: a host that is away costs nothing then.
         """
         if not id:
             raise UsageError("an empty job id", fix="`dm-g1 train list` shows the jobs there are")
+        if id == LAST:
+            return await self._newest_job()
         begun: list[JobInfo] = []
         silent: dict[str, DmG1Error] = {}
         asking = [asyncio.ensure_future(self.jobs([name])) for name in self.names]
@@ -132,9 +159,21 @@ class Hosts:
             return await self.up(begun[0].host), begun[0]
         if silent and len(silent) == len(self.names):
             raise next(iter(silent.values()))
+        raise self._no_job(f"no job {id!r}", silent, "`dm-g1 train list` shows the jobs there are")
+
+    async def _newest_job(self) -> tuple[Host, JobInfo]:
+        """The newest job of the hosts that answer. Raises JobNotFound, or why the only host did not answer."""
+        jobs, silent = await self.jobs()
+        if jobs:
+            return await self.up(jobs[0].host), jobs[0]
+        if silent and len(silent) == len(self.names):
+            raise next(iter(silent.values()))
+        raise self._no_job("no job yet", silent, "`dm-g1 train start` starts one")
+
+    def _no_job(self, what: str, silent: Mapping[str, DmG1Error], fix: str) -> JobNotFound:
         asked = ", ".join(name for name in self.names if name not in silent) or "any host"
         unheard = f" ({', '.join(silent)} did not answer)" if silent else ""
-        raise JobNotFound(f"no job {id!r} on {asked}{unheard}", fix="`dm-g1 train list` shows the jobs there are")
+        return JobNotFound(f"{what} on {asked}{unheard}", fix=fix)
 
 
 def short(text: str, id: str) -> bool:

@@ -18,7 +18,10 @@ SAVING, IDLE = 5.0, 30.0
 
 
 class CheckpointMonitor:
-    """Watches one run's output folder. `look` asks for a look now; `saved` is called when a checkpoint came or went."""
+    """Watches one run's output folder. `look` asks for a look now; `saved` is called when a checkpoint came or went.
+
+    `looked`: what was there at first is in the picture.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class CheckpointMonitor:
         saving: float = SAVING,
     ) -> None:
         assert job.spec.output_dir is not None
+        self.looked = False
         self._host, self._job = host, job
         self._folder = job.spec.output_dir
         self._apply, self._saved, self._ended = apply, saved, ended
@@ -50,6 +54,7 @@ class CheckpointMonitor:
             asked = self._asked.is_set()
             self._asked.clear()
             found = await self._find()
+            self.looked = True
             if found != self._seen:
                 moved = self._seen is not None or bool(found)
                 self._seen = found
