@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -16,6 +17,11 @@ from pathlib import Path
 
 from dm_isaac_g1.core import profile
 from dm_isaac_g1.remote.host import Host, open_host
+
+
+def _die_with_parent() -> None:
+    """A killed test run leaves no sshd behind: prctl(2), PR_SET_PDEATHSIG."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def free_port() -> int:
@@ -120,6 +126,7 @@ class Sshd:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         deadline = time.monotonic() + 10
         while True:
