@@ -152,7 +152,7 @@ async def test_cleaning_shows_what_goes_and_needs_a_yes(console, monkeypatch: py
         await opened(pilot, "c", "Confirm")
         text = text_of(app)
         assert "44.3 GB" in text and "checkpoint-1000  22.1 GB" in text and "lost for good: 2 complete" in text
-        await pilot.press("escape")
+        await pilot.press("enter", "escape")
         await pilot.pause(0.2)
         await opened(pilot, "c", "Confirm")
         await pilot.press("y")

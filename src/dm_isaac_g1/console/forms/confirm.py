@@ -15,11 +15,11 @@ from dm_isaac_g1.console.forms.dialog import Dialog
 
 
 class Confirm(Dialog[bool]):
-    """Yes needs the key `y` (or Enter on it); everything else is no."""
+    """Yes is the key `y` alone: an Enter too many deletes nothing."""
 
     READS = True
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,enter", "agree", "Yes", show=False),
+        Binding("y", "agree", "Yes", show=False),
         Binding("n", "leave", "No", show=False),
     ]
 

@@ -6,7 +6,7 @@ from textual.content import Content
 
 from dm_isaac_g1.console import marks, shown
 from dm_isaac_g1.console.marks import MUTED
-from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.events import Alert
 
@@ -49,7 +49,7 @@ class Alerts(Rows):
     def __init__(self, view: View) -> None:
         super().__init__(id="alerts")
         self.view = view
-        self.border_title = title("Alerts")
+        retitle(self, title("Alerts"))
 
     def concerns(self, topics: frozenset[str]) -> bool:
         return "alerts" in topics
@@ -61,5 +61,5 @@ class Alerts(Rows):
         width = self.scrollable_content_region.width
         if not width:
             return
-        self.border_title = title("Alerts", str(len(self.view.store.alerts)))
+        retitle(self, title("Alerts", str(len(self.view.store.alerts))))
         self.show(self.rows_at(width))

@@ -9,7 +9,7 @@ from textual.content import Content
 from dm_isaac_g1.console import columns, marks, shown
 from dm_isaac_g1.console.columns import Column
 from dm_isaac_g1.console.marks import FAINT, MUTED
-from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.forecasts import Forecast, Remedy, SaveForecast, Verdict
 from dm_isaac_g1.core.runs import Checkpoint, Diagnosis
@@ -123,7 +123,7 @@ class Checkpoints(Rows):
     def __init__(self, view: View) -> None:
         super().__init__(id="checkpoints")
         self.view = view
-        self.border_title = title("Checkpoints")
+        retitle(self, title("Checkpoints"))
 
     def concerns(self, topics: frozenset[str]) -> bool:
         return any(topic.startswith(("disk:", "checkpoints:")) or topic == f"run:{self.view.run}" for topic in topics)
@@ -134,12 +134,12 @@ class Checkpoints(Rows):
             return
         run = self.view.selected
         if run is None:
-            self.border_title = title("Checkpoints")
+            retitle(self, title("Checkpoints"))
             self.show([Content.styled("What the selected run saved, and whether its next saves fit.", FAINT)])
             return
         kept = sorted(run.checkpoints, key=lambda each: (each.step, each.mtime), reverse=True)
         held = sum(each.size for each in kept)
-        self.border_title = title("Checkpoints", f"{len(kept)} hold {size(held)}" if kept else "none yet")
+        retitle(self, title("Checkpoints", f"{len(kept)} hold {size(held)}" if kept else "none yet"))
         forecast = self._forecast(run)
         below = guard(forecast, run, width, max(6, height - min(len(kept), 5) - 1)) if forecast else []
         if run.job.diagnosis is not None:

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from dm_isaac_g1.console import bars, marks, shown
 from dm_isaac_g1.console.marks import FAINT, MUTED
-from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.forecasts import Forecast, Verdict
 from dm_isaac_g1.core.samples import Disk, Gpu, HostSample, Memory
@@ -242,7 +242,7 @@ class Hosts(Rows):
         super().__init__(id="hosts")
         self.view = view
         self.roles = roles
-        self.border_title = title("Hosts")
+        retitle(self, title("Hosts"))
 
     def concerns(self, topics: frozenset[str]) -> bool:
         return any(topic == "hosts" or topic.startswith(("host:", "disk:")) for topic in topics)

@@ -9,7 +9,7 @@ from textual.content import Content
 
 from dm_isaac_g1.console import shown
 from dm_isaac_g1.console.marks import FAINT, MUTED
-from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.fleet.store import RunView
 
@@ -36,7 +36,7 @@ class LogTail(Rows):
         self.view = view
         self.following = True
         self._shown: tuple[str | None, int, str, str] = (None, -1, "", "")
-        self.border_title = title("Log")
+        retitle(self, title("Log"))
 
     def concerns(self, topics: frozenset[str]) -> bool:
         return f"log:{self.view.run}" in topics
@@ -44,7 +44,7 @@ class LogTail(Rows):
     def sync(self) -> None:
         run = self.view.selected
         if run is None:
-            self.border_title = title("Log")
+            retitle(self, title("Log"))
             self._shown = (None, -1, "", "")
             self.following = True
             self.show([Content.styled("The selected run's output, live.", FAINT)])
@@ -86,7 +86,7 @@ class LogTail(Rows):
         state = "" if self.following else f"  paused {self._below()} lines above the end, End follows"
         dropped = f"  {run.log.dropped} lines were left out" if run.log.dropped else ""
         detail = Content.assemble((shown.name(run.id, 48), MUTED), (state, "$warning"), (dropped, "$warning"))
-        self.border_title = title("Log", detail)
+        retitle(self, title("Log", detail))
 
     def _below(self) -> int:
         return max(0, len(self._rows) - int(self.scroll_offset.y) - self.scrollable_content_region.height)

@@ -20,7 +20,7 @@ from textual.widgets import Static
 
 from dm_isaac_g1.console import shown
 from dm_isaac_g1.console.marks import FAINT, MUTED
-from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.smoothing import WEIGHTS, smooth
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ class Loss(Container):
         self._loading = False
         self._drawn: tuple[object, ...] | None = None
         self._drawn_at = 0.0
+        self._note = ""
         self._later: Timer | None = None
-        self.border_title = title("Loss")
+        retitle(self, title("Loss"))
 
     def compose(self) -> ComposeResult:
         yield Static(Content.styled("The selected run's loss.", FAINT), id="loss-note")
@@ -119,12 +120,13 @@ class Loss(Container):
         self.set_class(curve is None, "-empty")
         if curve is None:
             self._drawn = None
-            self.border_title = title("Loss")
-            run = self.view.selected
-            text = "No value logged yet." if run and not run.job.state.ended else "This run logged no value."
-            note = text if run else "The selected run's loss, raw and smoothed."
+            if self._note == (note := self._words()):
+                return
+            self._note = note
+            retitle(self, title("Loss"))
             self.query_one("#loss-note", Static).update(Content.styled(note, FAINT))
             return
+        self._note = ""
         if self._plot is None:
             if not self._loading:
                 self._loading = True
@@ -145,6 +147,13 @@ class Loss(Container):
             braille=self.view.braille,
             last_step=self._planned_end(),
         )
+
+    def _words(self) -> str:
+        """What stands there without a curve."""
+        run = self.view.selected
+        if run is None:
+            return "The selected run's loss, raw and smoothed."
+        return "This run logged no value." if run.job.state.ended else "No value logged yet."
 
     async def _load(self) -> None:
         module = await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.console.plot")
@@ -176,4 +185,4 @@ class Loss(Container):
         if log:
             parts.append(Content.styled("  log scale", "$primary"))
         name = "Loss" if self.metric == "loss" else shown.name(self.metric, 32)
-        self.border_title = title(name, Content("").join(parts))
+        retitle(self, title(name, Content("").join(parts)))

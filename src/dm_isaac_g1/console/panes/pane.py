@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
 
 from textual.content import Content
+from textual.widget import Widget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,3 +51,15 @@ def title(name: str, detail: Content | str = "") -> Content:
     if detail.plain:
         parts += [Content("  "), detail]
     return Content("").join(parts)
+
+
+#: Textual hands a title back as markup only; this is what was last said.
+_titles: WeakKeyDictionary[Widget, Content] = WeakKeyDictionary()
+
+
+def retitle(widget: Widget, content: Content) -> None:
+    """Give a frame another title; the same one again paints nothing."""
+    before = _titles.get(widget)
+    if before is None or not before.is_same(content):
+        _titles[widget] = content
+        widget.border_title = content

@@ -9,7 +9,7 @@ from textual.content import Content
 from dm_isaac_g1.console import bars, columns, marks, shown
 from dm_isaac_g1.console.columns import Column
 from dm_isaac_g1.console.marks import MUTED
-from dm_isaac_g1.console.panes.pane import View, title
+from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.runs import JobState
 from dm_isaac_g1.core.units import UNKNOWN, speed
@@ -136,7 +136,7 @@ class Runs(Rows):
     def __init__(self, view: View) -> None:
         super().__init__(id="runs", selectable=True, head=True)
         self.view = view
-        self.border_title = title("Runs")
+        retitle(self, title("Runs"))
 
     def concerns(self, topics: frozenset[str]) -> bool:
         return any(topic == "runs" or topic.startswith("run:") for topic in topics)
@@ -147,7 +147,7 @@ class Runs(Rows):
             return
         runs = ordered(self.view)
         going = sum(not run.job.state.ended for run in runs)
-        self.border_title = title("Runs", f"{going} going, {len(runs)} in all" if runs else "")
+        retitle(self, title("Runs", f"{going} going, {len(runs)} in all" if runs else ""))
         if not runs:
             filtered = [Content.styled(f"No run matches {shown.line(self.view.filter, 40)}.", MUTED)]
             waits = any(host.status.state == "connecting" for host in self.view.store.hosts.values())
