@@ -45,7 +45,9 @@ async def execute(ctx: Context, params: ExecParams) -> AsyncIterator[Event]:
         if isinstance(data, int):
             code = data
             continue
-        lines = clean(data.decode(errors="replace")).splitlines()
+        lines = [clean(line) for line in data.decode(errors="replace").split("\n")]
+        if not lines[-1]:
+            lines.pop()
         if lines:
             yield Log(host=host.name, source=stream, lines=tuple(lines))
     yield Result(text=f"exit {code}", data={"exit": code, "host": host.name}, code=code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ class Globals:
     def load(self) -> tuple[Profile, Config]:
         """The profile and the configuration; with --lab the lab is brought up first. Raises ConfigError."""
         from dm_isaac_g1.cli import journal
-        from dm_isaac_g1.core.config import load_config
+        from dm_isaac_g1.core.config import SECRET, load_config
         from dm_isaac_g1.core.errors import UsageError
 
         name = self.profile
@@ -47,6 +48,9 @@ class Globals:
             name = bring_up(self.disk, quiet=self.json)
         journal.keep()
         config = load_config(name)
+        for secret in SECRET:
+            # They are in the configuration now: no program that we start inherits them.
+            os.environ.pop(secret, None)
         return config.profile, config
 
 

@@ -114,10 +114,21 @@ class Config:
 
         Never for a profile that brings its own OpenSSH configuration: its `workstation` is another machine.
         """
+        name = self.password_name(host)
+        return self._secrets.get(name) if name else None
+
+    def password_name(self, host: str) -> str | None:
+        """The variable that holds a host's password, None where none does."""
         prefix = HOST_PREFIXES.get(host)
-        if prefix is None or (isinstance(self._profile, Profile) and self._profile.ssh_config):
+        if prefix is None or self.own_machines:
             return None
-        return self._secrets.get(f"{prefix}_PASSWORD")
+        return f"{prefix}_PASSWORD"
+
+    @property
+    def own_machines(self) -> bool:
+        """Whether the profile brings its own OpenSSH configuration: what the user keeps for a host of some name is not
+        meant for its host of that name."""
+        return isinstance(self._profile, Profile) and bool(self._profile.ssh_config)
 
     def policy_server(self) -> tuple[str, int]:
         """Address and port of the policy server: GROOT_SERVER_HOST and _PORT, else the profile's serving host.

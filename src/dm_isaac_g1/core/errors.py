@@ -82,9 +82,25 @@ class HostUntrusted(DmG1Error):
 
 
 class AuthFailed(DmG1Error):
-    """The host refused our key or password, or a key needs a passphrase. Never retried (fail2ban)."""
+    """The host refused our key or password, or a key needs a passphrase. Never retried (fail2ban).
+
+    `locked`: the key file whose passphrase would help. `password`: whether the host would take a password.
+    """
 
     exit_code = ExitCode.UNTRUSTED
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        fix: str | None = None,
+        locked: str | None = None,
+        password: bool = False,
+    ) -> None:
+        self.locked = locked
+        self.password = password
+        super().__init__(what, where=where, fix=fix)
 
 
 class RemoteFailed(DmG1Error):

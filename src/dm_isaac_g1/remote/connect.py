@@ -11,14 +11,15 @@ import contextlib
 import errno
 import inspect
 import socket
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, HostUnreachable, HostUntrusted
 from dm_isaac_g1.remote import tasks
 from dm_isaac_g1.remote.clean import clean
-from dm_isaac_g1.remote.hostkeys import bracketed
+from dm_isaac_g1.remote.hostkeys import KnownHosts
 from dm_isaac_g1.remote.target import Target, resolve
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ CIPHERS = (
     "aes256-ctr",
     "aes128-ctr",
 )
+#: Kinds of host keys that are asked for where none is known: plain keys, whose fingerprint a user can compare.
+KEY_KINDS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
 
 
 class Revealed(Protocol):
@@ -46,12 +56,13 @@ class Revealed(Protocol):
 
 
 class Secrets(Protocol):
-    """Where passwords come from (`core.config.Config`); None: there is none.
+    """Where passwords come from (`core.passwords.Passwords`); None: there is none.
 
-    It may also have `passphrase(host, key_file)`; either may be a coroutine, so that it can ask the user.
+    It may also have `passphrase(host, key_file)`; either may be a coroutine. `advice(host)` says where a password may
+    be put, for the user who is not let in.
     """
 
-    def password(self, host: str) -> Revealed | None: ...
+    def password(self, host: str) -> Revealed | Awaitable[Revealed | None] | None: ...
 
 
 async def _secret(secrets: Secrets, kind: str, *about: str) -> str | None:
@@ -69,7 +80,12 @@ class Credentials:
     password: str | None = field(default=None, repr=False)
     #: Decrypted keys.
     keys: list[Any] = field(default_factory=list, repr=False)
-    asked: bool = False
+    #: What was asked for since the last `retry`: "passphrase", "password".
+    asked: set[str] = field(default_factory=set)
+
+    def again(self) -> None:
+        """Ask anew at the next refusal."""
+        self.asked.clear()
 
 
 @dataclass
@@ -107,17 +123,14 @@ async def login(
     kept = credentials if credentials is not None else Credentials()
     jumps = await _jump(target, secrets, reach)
     try:
-        try:
-            ssh = await _attempt(target, jumps, kept, reach)
-        except AuthFailed as refusal:
-            if not await _ask(target, secrets, kept):
-                raise
+        while True:
             try:
-                ssh = await _attempt(target, jumps, kept, reach)
-            except AuthFailed as again:
-                kept.password = None
-                raise again from refusal
-        return Connection(ssh, target, jumps)
+                return Connection(await _attempt(target, jumps, kept, reach), target, jumps)
+            except AuthFailed as refusal:
+                if not await _ask(target, secrets, kept, refusal):
+                    # A password that was refused is not sent a second time.
+                    kept.password = None
+                    raise _advised(refusal, target, secrets) from refusal
     except BaseException:
         for jump in reversed(jumps):
             jump.abort()
@@ -152,7 +165,7 @@ async def _attempt(
     except (OSError, asyncssh.Error, ValueError) as error:
         if seen.key is None and seen.spoke() and not isinstance(error, asyncssh.PermissionDenied):
             # Only the kind of key that is known was asked for. A host that has another kind ends it there, or hangs up.
-            seen.key = await _fetch_key(target, jumps)
+            seen.key, seen.address = await _fetch_key(target, jumps)
         raise explain(error, target, seen) from error
     finally:
         await tasks.end(task)
@@ -160,11 +173,16 @@ async def _attempt(
 
 @dataclass
 class _Seen:
-    """What an attempt got to see of the host before it failed."""
+    """What an attempt got to see of the host, and offered it, before it failed."""
 
     connection: asyncssh.SSHClientConnection | None = None
     key: asyncssh.SSHKey | None = None
     address: str = ""
+    #: A key that had to be unlocked was at hand; the password was sent.
+    unlocked: bool = False
+    password: bool = False
+    #: The host would take one.
+    takes_password: bool = False
 
     def spoke(self) -> bool:
         """Whether the host said that it speaks SSH."""
@@ -172,7 +190,7 @@ class _Seen:
 
 
 async def _connect(
-    target: Target, jumps: list[asyncssh.SSHClientConnection], kept: Credentials, seen: _Seen
+    target: Target, jumps: list[asyncssh.SSHClientConnection], kept: Credentials, seen: _Seen, **more: Any
 ) -> asyncssh.SSHClientConnection:
     import asyncssh
 
@@ -193,33 +211,39 @@ async def _connect(
             return False
 
         def password_auth_requested(self) -> str | None:
+            seen.takes_password = True
             return self._once()
 
         def kbdint_auth_requested(self) -> str | None:
+            seen.takes_password = True
             return "" if kept.password is not None and not self.tried else None
 
         def kbdint_challenge_received(self, name: str, instructions: str, lang: str, prompts: Any) -> list[str] | None:
+            """A password is the answer to one question that hides what is typed, and to no other."""
             if not prompts:
                 return []
-            answer = self._once() if len(prompts) == 1 else None
+            answer = self._once() if len(prompts) == 1 and not prompts[0][1] else None
             return None if answer is None else [answer]
 
         def _once(self) -> str | None:
             if self.tried:
                 return None
             self.tried = True
+            seen.password = kept.password is not None
             return kept.password
 
+    seen.unlocked = bool(kept.keys)
     options: dict[str, Any] = {
         **target.options(),
         "client_factory": Client,
-        "known_hosts": lambda host, addr, port: target.known.lookup(target.known_as, addr, target.known_port),
+        "known_hosts": lambda host, addr, port: target.lookup(addr),
         "keepalive_interval": KEEPALIVE_INTERVAL,
         "keepalive_count_max": KEEPALIVE_COUNT,
         "connect_timeout": None,
         "login_timeout": LOGIN_TIMEOUT,
         "x11_forwarding": False,
         "encoding": None,
+        **more,
     }
     if target.user is not None:
         options["username"] = target.user
@@ -248,18 +272,22 @@ async def _answered(task: asyncio.Task[Any], seen: _Seen, reach: float) -> None:
         await asyncio.wait({task}, timeout=min(left, 0.05))
 
 
-async def _ask(target: Target, secrets: Secrets | None, kept: Credentials) -> bool:
+async def _ask(target: Target, secrets: Secrets | None, kept: Credentials, refusal: AuthFailed) -> bool:
     """Ask once for what may open the door: passphrases of encrypted keys, then a password. True: try again."""
-    if secrets is None or kept.asked:
+    if secrets is None:
         return False
-    kept.asked = True
-    for path in encrypted_keys(target):
-        passphrase = await _secret(secrets, "passphrase", target.name, str(path))
-        if passphrase is not None:
-            kept.keys.append(_unlock(target, path, passphrase))
-            return True
-    kept.password = await _secret(secrets, "password", target.name)
-    return kept.password is not None
+    if "passphrase" not in kept.asked:
+        kept.asked.add("passphrase")
+        for path in encrypted_keys(target):
+            passphrase = await _secret(secrets, "passphrase", target.name, str(path))
+            if passphrase is not None:
+                kept.keys.append(_unlock(target, path, passphrase))
+                return True
+    if "password" not in kept.asked and refusal.password:
+        kept.asked.add("password")
+        kept.password = await _secret(secrets, "password", target.name)
+        return kept.password is not None
+    return False
 
 
 def _unlock(target: Target, path: Path, passphrase: str) -> asyncssh.SSHKey:
@@ -269,8 +297,21 @@ def _unlock(target: Target, path: Path, passphrase: str) -> asyncssh.SSHKey:
         return asyncssh.read_private_key(path, passphrase)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         raise AuthFailed(
-            f"the passphrase does not open {path}", where=target.name, fix="try again, or ssh-add the key"
+            f"the passphrase does not open {path}",
+            where=target.name,
+            fix=f"try again, or ssh-add {path}",
+            locked=str(path),
         ) from error
+
+
+def _advised(refusal: AuthFailed, target: Target, secrets: Secrets | None) -> AuthFailed:
+    """The refusal, with where else a password may come from."""
+    advise = getattr(secrets, "advice", None)
+    advice = advise(target.name) if advise is not None and refusal.password else None
+    if not advice:
+        return refusal
+    fix = f"{refusal.fix}, or {advice}"
+    return AuthFailed(refusal.what, where=refusal.where, fix=fix, locked=refusal.locked, password=True)
 
 
 def encrypted_keys(target: Target) -> list[Path]:
@@ -289,42 +330,37 @@ def encrypted_keys(target: Target) -> list[Path]:
     return locked
 
 
-async def _fetch_key(target: Target, jumps: list[asyncssh.SSHClientConnection]) -> asyncssh.SSHKey | None:
-    """The key a host shows to somebody who knows nothing of it; None if it cannot be had."""
+async def _fetch_key(target: Target, jumps: list[asyncssh.SSHClientConnection]) -> tuple[asyncssh.SSHKey | None, str]:
+    """The key a host shows to somebody who knows nobody, and the address it came from; None if it cannot be had.
+
+    Nothing of ours is sent: whatever key is shown, it is refused, and the connection ends before a login.
+    """
     import asyncssh
 
+    seen = _Seen()
+    stranger = replace(target, known=KnownHosts(()))
     with contextlib.suppress(OSError, asyncssh.Error, ValueError):
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            return await asyncssh.get_server_host_key(
-                **target.options(),
-                tunnel=jumps[-1] if jumps else None,
-                server_host_key_algs=[
-                    "ssh-ed25519",
-                    "ecdsa-sha2-nistp256",
-                    "ecdsa-sha2-nistp384",
-                    "ecdsa-sha2-nistp521",
-                    "rsa-sha2-512",
-                    "rsa-sha2-256",
-                ],
-            )
-    return None
+            await _connect(stranger, jumps, Credentials(), seen, server_host_key_algs=list(KEY_KINDS))
+    return seen.key, seen.address
 
 
-async def show_key(target: Target, secrets: Secrets | None = None) -> asyncssh.SSHKey:
-    """The host's key, to show its fingerprint. Raises HostUnreachable, and as `login` for jump hosts."""
+async def show_key(target: Target, secrets: Secrets | None = None) -> tuple[asyncssh.SSHKey, str]:
+    """The host's key, to show its fingerprint, and where it was shown. Raises HostUnreachable, and as `login` for
+    jump hosts."""
     jumps = await _jump(target, secrets, CONNECT_TIMEOUT)
     try:
-        key = await _fetch_key(target, jumps)
+        key, address = await _fetch_key(target, jumps)
     finally:
         for each in reversed(jumps):
             each.abort()
     if key is None:
         raise HostUnreachable(
-            f"{bracketed(target.known_as, target.known_port)} shows no host key",
+            f"{target.address} shows no host key",
             where=target.name,
             fix="check the address and port",
         )
-    return key
+    return key, address
 
 
 def explain(error: Exception, target: Target, seen: _Seen) -> DmG1Error:
@@ -332,9 +368,9 @@ def explain(error: Exception, target: Target, seen: _Seen) -> DmG1Error:
     import asyncssh
 
     where = target.name
-    address = bracketed(target.known_as, target.known_port)
+    address = target.address
     if seen.key is not None:
-        judged = target.known.judge(target.known_as, seen.address, target.known_port, seen.key, name=where)
+        judged = target.judge(seen.address, seen.key)
         if judged is not None:
             return judged
     if isinstance(error, asyncssh.HostKeyNotVerifiable | asyncssh.KeyExchangeFailed):
@@ -354,7 +390,7 @@ def explain(error: Exception, target: Target, seen: _Seen) -> DmG1Error:
             )
         return HostUnreachable(f"no common SSH algorithm with {address}: {clean(error.reason)}", where=where)
     if isinstance(error, asyncssh.PermissionDenied):
-        return _refused(target, address)
+        return _refused(target, seen)
     if isinstance(error, asyncssh.KeyImportError | asyncssh.KeyEncryptionError):
         return AuthFailed(f"a key cannot be used: {clean(str(error))}", where=where, fix="check IdentityFile")
     if isinstance(error, socket.gaierror):
@@ -374,19 +410,23 @@ def explain(error: Exception, target: Target, seen: _Seen) -> DmG1Error:
     return HostUnreachable(f"{address} closed the connection: {clean(str(error))}", where=where)
 
 
-def _refused(target: Target, address: str) -> AuthFailed:
-    locked = encrypted_keys(target)
+def _refused(target: Target, seen: _Seen) -> AuthFailed:
+    address = target.address
+    locked = [] if seen.unlocked or seen.password else encrypted_keys(target)
     if locked:
         return AuthFailed(
             f"{address} was not opened: the key {locked[0]} needs its passphrase",
             where=target.name,
             fix=f"ssh-add {locked[0]}",
+            locked=str(locked[0]),
+            password=seen.takes_password,
         )
     who = f"{target.user}@{address}" if target.user else address
     return AuthFailed(
-        f"{who} refuses our keys and gave no other way in",
+        f"{who} refuses our keys and {'the password' if seen.password else 'gave no other way in'}",
         where=target.name,
         fix=f"check the user name; give the host your key: ssh-copy-id {_copy_id(target)}",
+        password=seen.takes_password,
     )
 
 

@@ -190,6 +190,7 @@ class Host:
     def retry(self) -> None:
         """Connect again now: after a refusal was mended, or instead of waiting for the next attempt."""
         self.link.retry()
+        self._tell()
 
     def _sampled(self, said: wire.Sampled) -> None:
         self._samples.send(self._sampler.take(said))

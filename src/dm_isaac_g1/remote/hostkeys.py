@@ -113,15 +113,21 @@ class KnownHosts:
             )
         if key in trusted:
             return None
+        # A line without a port vouches for the other ports too, so it also speaks against a key that is shown there.
         exact = self._match(host, addr, port)[0]
-        if exact:
-            old = ", ".join(f"{known.get_fingerprint('sha256')} ({line.file}:{line.number})" for line, known in exact)
+        spoken = exact or (self._match(host, addr, None)[0] if _other_port(port) else [])
+        if spoken:
+            old = ", ".join(f"{known.get_fingerprint('sha256')} ({line.file}:{line.number})" for line, known in spoken)
+            if exact:
+                fix = f"only if you know why: ssh-keygen -R '{shown}' -f {exact[0][0].file}"
+            else:
+                fix = f"only if another machine answers on that port: ssh -p {port} {host} notes its key"
             return HostUntrusted(
                 f"the host key of {shown} has CHANGED: known is {old}, shown is {print_};"
                 " the host was installed anew, or somebody stands between",
                 kind="changed",
                 where=name,
-                fix=f"only if you know why: ssh-keygen -R '{shown}' -f {exact[0][0].file}",
+                fix=fix,
             )
         return HostUntrusted(
             f"the host key of {shown} is unknown ({key_type(key)} {print_})",
@@ -174,8 +180,8 @@ async def offered(name: str, host: Host, *, ssh_config: str | None = None) -> Of
     from dm_isaac_g1.remote.target import resolve
 
     target = await resolve(name, host.ssh, ssh_config)
-    key = await show_key(target)
-    judged = target.known.judge(target.known_as, "", target.known_port, key, name=name)
+    key, address_shown = await show_key(target)
+    judged = target.judge(address_shown, key)
     if judged is None:
         raise RefusedError("its key is trusted already", where=name)
     if judged.kind != "unknown":

@@ -85,7 +85,9 @@ class Link:
 
     def retry(self) -> None:
         """Try again now: after a refusal was mended, or instead of waiting."""
-        self._credentials.asked = False
+        self._credentials.again()
+        if self.state.state == "refused":
+            self._enter("connecting")
         self._retry.set()
 
     async def up(self, timeout: float | None = None) -> Connection:

@@ -7,13 +7,17 @@ The configuration is read by asyncssh; it ignores StrictHostKeyChecking (a key i
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.core import targets
-from dm_isaac_g1.core.errors import ConfigError
-from dm_isaac_g1.remote.hostkeys import KnownHosts
+from dm_isaac_g1.core.errors import ConfigError, HostUntrusted
+from dm_isaac_g1.remote.hostkeys import KnownHosts, bracketed
+
+if TYPE_CHECKING:
+    import asyncssh
 
 _DEFAULT_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 _SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -32,9 +36,13 @@ class Target:
     port: int | None
     config: tuple[str, ...] | None
     known: KnownHosts
-    #: HostKeyAlias or the real host name: what known_hosts knows it by.
+    #: What known_hosts knows it by: the real host name and its port, or a HostKeyAlias, which stands for itself alone:
+    #: no port and no address belongs to it, as in OpenSSH.
     known_as: str
     known_port: int | None
+    alias: bool
+    #: Name and port, for messages.
+    address: str
     #: ProxyJump, hop by hop.
     jumps: tuple[str, ...]
     #: Key files that exist; None: asyncssh's defaults.
@@ -49,6 +57,14 @@ class Target:
         if self.config is not None:
             chosen["config"] = list(self.config)
         return chosen
+
+    def lookup(self, addr: str) -> tuple[Sequence[Any], ...]:
+        """What asyncssh asks of known_hosts, for a host that answered from `addr`."""
+        return self.known.lookup(self.known_as, "" if self.alias else addr, self.known_port)
+
+    def judge(self, addr: str, key: asyncssh.SSHKey) -> HostUntrusted | None:
+        """Why the key that was shown from `addr` is not trusted, or None if it is."""
+        return self.known.judge(self.known_as, "" if self.alias else addr, self.known_port, key, name=self.name)
 
     def key_files(self) -> list[Path]:
         """The private keys that would be tried."""
@@ -90,6 +106,7 @@ async def resolve(name: str, ssh: str, ssh_config: str | None = None) -> Target:
     keys: tuple[str, ...] | None = None
     if identities:
         keys = tuple(str(each) for each in identities if _readable(str(each)))
+    alias = settings.get("HostKeyAlias")
     return Target(
         name=name,
         host=host,
@@ -97,8 +114,10 @@ async def resolve(name: str, ssh: str, ssh_config: str | None = None) -> Target:
         port=port,
         config=config,
         known=KnownHosts.load(files),
-        known_as=str(settings.get("HostKeyAlias") or options.host),
-        known_port=options.port,
+        known_as=str(alias or options.host),
+        known_port=None if alias else options.port,
+        alias=bool(alias),
+        address=bracketed(str(alias or options.host), options.port),
         jumps=jumps,
         keys=keys,
         own_ciphers=settings.get("Ciphers") is not None,

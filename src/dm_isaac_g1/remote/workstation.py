@@ -19,6 +19,7 @@ import msgspec
 
 from dm_isaac_g1.core.config import load_config
 from dm_isaac_g1.core.errors import HostUnreachable, RemoteFailed, UsageError
+from dm_isaac_g1.core.passwords import Passwords
 from dm_isaac_g1.core.profile import DockerRuntime
 from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.host import Host, open_host
@@ -109,7 +110,9 @@ class WorkstationConnection:
 
     async def _connect(self) -> None:
         profile = self._config.profile
-        made = open_host(self._name, profile.hosts[self._name], ssh_config=profile.ssh_config, secrets=self._config)
+        made = open_host(
+            self._name, profile.hosts[self._name], ssh_config=profile.ssh_config, secrets=Passwords(self._config)
+        )
         self._host = await made.__aenter__()
         await self._host.ready(READY)
 
