@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar, Literal
 
+from dm_isaac_g1.core import redact
+
 
 class ExitCode(IntEnum):
     """Exit codes of every command."""
@@ -31,9 +33,10 @@ class DmG1Error(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
-        self.what = what
+        # A library's exception may quote what it was given, a password too.
+        self.what = redact.hide_known(what)
         self.where = where
-        self.fix = fix
+        self.fix = None if fix is None else redact.hide_known(fix)
         super().__init__(self.line())
 
     def line(self) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dm_isaac_g1.core.errors import AuthFailed, ConfigError, DmG1Error, HostUnreachable, HostUntrusted
+from dm_isaac_g1.core.redact import redact
 from dm_isaac_g1.remote import tasks
 from dm_isaac_g1.remote.broadcast import Broadcast
 from dm_isaac_g1.remote.clean import clean
@@ -180,7 +181,7 @@ class Link:
 
 def unexpected(error: Exception, name: str) -> HostUnreachable:
     """Something that nobody foresaw, on one line."""
-    return HostUnreachable(f"unexpected {type(error).__name__}: {clean(str(error))[:200]}", where=name)
+    return HostUnreachable(f"unexpected {type(error).__name__}: {clean(redact(str(error)))[:200]}", where=name)
 
 
 def backoff(failures: int, eager: bool, chance: float | None = None) -> float:
