@@ -172,6 +172,11 @@ def cputime_with_children(pids: list[int]) -> float:
     return total / tick
 
 
+def resident() -> int:
+    """Bytes of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 async def many_hosts(client: Path, folder: Path, count: int, seconds: float) -> dict[str, float]:
     """`count` hosts at 1 Hz in one process: share of a core, memory, and how late the event loop runs."""
     seen = 0
@@ -201,7 +206,7 @@ async def many_hosts(client: Path, folder: Path, count: int, seconds: float) -> 
             await asyncio.sleep(0.01)
             lags.append(1000 * (time.monotonic() - before - 0.01))
         wall, cpu = time.monotonic() - start, time.process_time() - cpu
-        rss = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        rss = resident()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
