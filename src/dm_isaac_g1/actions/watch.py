@@ -14,7 +14,18 @@ from msgspec import Meta
 from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.actions.train import JobId, NotNegative
 from dm_isaac_g1.core.errors import DmG1Error, ExitCode, HostUnreachable
-from dm_isaac_g1.core.events import Alert, Checkpoints, Event, Forecasts, Job, Log, Metrics, Progress, Result
+from dm_isaac_g1.core.events import (
+    Alert,
+    Checkpoints,
+    Event,
+    Forecasts,
+    Job,
+    Log,
+    MetricColumns,
+    Metrics,
+    Progress,
+    Result,
+)
 from dm_isaac_g1.core.runs import JobState
 from dm_isaac_g1.fleet.hosts import LAST
 
@@ -132,7 +143,7 @@ async def monitor(ctx: Context, params: MonitorParams) -> AsyncIterator[Event]:
         run = await _read(fleet, job)
         await fleet.judge()
         yield Job(job=run.job)
-        yield Metrics(host=host.name, run=run.id, points=all_points(run), progress=run.progress)
+        yield all_points(run)
         yield Checkpoints(host=host.name, run=run.id, checkpoints=run.checkpoints)
         view = fleet.store.hosts[host.name]
         if view.forecasts:
@@ -206,7 +217,7 @@ async def _last_look(fleet: Fleet, host: Host, run: RunView) -> list[Event]:
 def concerns(event: Event, run: RunView) -> bool:
     """Whether an event is about this run (its log aside: that is `train logs`)."""
     match event:
-        case Metrics(run=id) | Checkpoints(run=id) | Alert(run=id):
+        case Metrics(run=id) | MetricColumns(run=id) | Checkpoints(run=id) | Alert(run=id):
             return id == run.id
         case Job(job=job):
             return job.id == run.id

@@ -28,7 +28,7 @@ def lines(events: Sequence[ev.Event], now: float) -> list[str]:
     blocks.append(jobs(jobs_.values(), now))
     saved = {each.run: each for each in events if isinstance(each, ev.Checkpoints)}
     blocks.append(checkpoints(saved.values(), now))
-    blocks.append(curves([each for each in events if isinstance(each, ev.Metrics)]))
+    blocks.append(curves([each for each in events if isinstance(each, ev.Metrics | ev.MetricColumns)]))
     blocks += [
         forecasts(each.forecasts) for each in {e.host: e for e in events if isinstance(e, ev.Forecasts)}.values()
     ]
@@ -153,10 +153,16 @@ def checkpoints(events: Iterable[ev.Checkpoints], now: float) -> list[str]:
     return table(("RUN", "CHECKPOINT", "STEP", "SIZE", "STATE", "KIND", "AGE"), rows, right=frozenset({2, 3}))
 
 
-def curves(events: Iterable[ev.Metrics], last: int = 10) -> list[str]:
+def curves(events: Iterable[ev.Metrics | ev.MetricColumns], last: int = 10) -> list[str]:
     """The last points of the curves, a line for each step at which the loss was logged."""
     values: dict[str, dict[int, float]] = {}
+    before = 0
     for event in events:
+        if isinstance(event, ev.MetricColumns):
+            for name, column in event.columns.items():
+                values.setdefault(name, {}).update(zip(column.steps[-last:], column.values[-last:], strict=True))
+                before += max(0, len(column) - last) if name == "loss" else 0
+            continue
         for point in event.points:
             values.setdefault(point.name, {})[point.step] = point.value
     steps = sorted(values.get("loss", ()))
@@ -167,7 +173,8 @@ def curves(events: Iterable[ev.Metrics], last: int = 10) -> list[str]:
     ]
     head = ("STEP", *(name.replace("_", " ").upper() for name in names))
     lines = table(head, rows, right=frozenset(range(len(head))))
-    return [*lines, f"the last {len(rows)} of {len(steps)} points"] if len(steps) > len(rows) else lines
+    count = before + len(steps)
+    return [*lines, f"the last {len(rows)} of {count} points"] if count > len(rows) else lines
 
 
 def forecasts(said: Iterable[Forecast]) -> list[str]:

@@ -28,7 +28,8 @@ class JsonWriter:
     """One JSON line an event, flushed at once: a reader in a pipe is never behind."""
 
     def write(self, event: ev.Event) -> None:
-        sys.stdout.buffer.write(ev.encode(event) + b"\n")
+        for each in ev.wire(event):
+            sys.stdout.buffer.write(ev.encode(each) + b"\n")
         sys.stdout.buffer.flush()
 
 

@@ -6,10 +6,12 @@ The JSON schema of these lines is published by `dm-g1 schema`.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
 
+from dm_isaac_g1.core.columns import Columns
 from dm_isaac_g1.core.forecasts import Forecast
 from dm_isaac_g1.core.runs import Checkpoint, JobInfo, MetricPoint, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
@@ -18,6 +20,9 @@ Severity = Literal["info", "warning", "critical"]
 AlertKind = Literal[
     "disk", "stall", "nan", "host-away", "host-refused", "stuck-clock", "temperature", "job-failed", "gpu"
 ]
+
+#: Points in one `metrics` line at most: about a megabyte.
+POINTS_A_LINE = 10_000
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -56,6 +61,33 @@ class Metrics(Event, frozen=True, kw_only=True, tag="metrics"):
     points: tuple[MetricPoint, ...]
     #: Where the training is now; None where the source of the points does not say.
     progress: TrainProgress | None = None
+
+
+class MetricColumns(Event, frozen=True, kw_only=True, tag="metric-columns"):
+    """Many points of a run's curves at once, by metric name. Only within this process: `wire` makes `Metrics` of it."""
+
+    host: str
+    run: str
+    columns: dict[str, Columns]
+    progress: TrainProgress | None = None
+
+    def metrics(self) -> Iterator[Metrics]:
+        """The same points as `Metrics`, curve by curve, POINTS_A_LINE in each at most; at least one, if empty."""
+        points: list[MetricPoint] = []
+
+        def gathered() -> Metrics:
+            return Metrics(at=self.at, host=self.host, run=self.run, points=tuple(points), progress=self.progress)
+
+        told = False
+        for name, column in self.columns.items():
+            for step, value, wall in zip(column.steps, column.values, column.walls, strict=True):
+                points.append(MetricPoint(name=name, step=step, value=value, wall=None if wall != wall else wall))
+                if len(points) == POINTS_A_LINE:
+                    yield gathered()
+                    told = True
+                    points.clear()
+        if points or not told:
+            yield gathered()
 
 
 class Sample(Event, frozen=True, kw_only=True, tag="sample"):
@@ -133,6 +165,14 @@ AnyEvent = Progress | Log | Metrics | Sample | HostStatus | Job | Checkpoints | 
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def wire(event: Event) -> Iterator[Event]:
+    """What goes over the wire for an event: itself, or the `Metrics` that columns stand for."""
+    if isinstance(event, MetricColumns):
+        yield from event.metrics()
+    else:
+        yield event
 
 
 def encode(event: Event) -> bytes:

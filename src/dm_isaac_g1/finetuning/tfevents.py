@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 import struct
-from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from dm_isaac_g1.core.columns import Columns
 from dm_isaac_g1.core.runs import MetricPoint
 from dm_isaac_g1.finetuning.crc32c import crc32c, masked
 
@@ -34,23 +34,6 @@ _ZEROS = re.compile(rb"\0{4,}")
 _CRC = struct.Struct("<I")
 _DOUBLE = struct.Struct("<d")
 _FLOAT = struct.Struct("<f")
-
-
-@dataclass(slots=True)
-class Columns:
-    """One tag's points in the file's order: steps (int64), values, walls (seconds since the epoch; float64)."""
-
-    steps: array[int] = field(default_factory=lambda: array("q"))
-    values: array[float] = field(default_factory=lambda: array("d"))
-    walls: array[float] = field(default_factory=lambda: array("d"))
-
-    def add(self, step: int, value: float, wall: float) -> None:
-        self.steps.append(step)
-        self.values.append(value)
-        self.walls.append(wall)
-
-    def __len__(self) -> int:
-        return len(self.steps)
 
 
 @dataclass(frozen=True, slots=True)

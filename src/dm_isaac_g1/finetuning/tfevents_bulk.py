@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dm_isaac_g1.finetuning.tfevents import Columns
+    from dm_isaac_g1.core.columns import Columns
 
 _HEADER = struct.Struct("<QI")
 #: Records looked at to find how they repeat: metrics of one step.

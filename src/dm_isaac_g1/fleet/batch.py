@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from dm_isaac_g1.core.events import Event, Log, Metrics
+from dm_isaac_g1.core.columns import Columns
+from dm_isaac_g1.core.events import Event, Log, MetricColumns, Metrics
 from dm_isaac_g1.core.runs import MetricPoint, TrainProgress
 from dm_isaac_g1.fleet.logs import KEPT
 
@@ -58,6 +59,12 @@ class Batch:
             self._progress = progress
         if self._points or self._progress != self._told:
             self._soon()
+
+    def columns(self, columns: dict[str, Columns]) -> None:
+        """A flood of points: handed on at once, after what is gathered."""
+        if columns:
+            self.flush()
+            self._apply(MetricColumns(host=self._host, run=self._run, columns=columns))
 
     def flush(self) -> None:
         """Hand on what is gathered, now."""

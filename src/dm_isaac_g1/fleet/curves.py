@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from typing import Any
 
 from dm_isaac_g1.core.runs import MetricPoint
 
@@ -51,23 +52,29 @@ class Curve:
         import numpy as np
 
         new = (np.frombuffer(steps, np.int64), np.frombuffer(values), np.frombuffer(walls))
-        if bool((np.diff(new[0]) > 0).all()) and (not self.steps or steps[0] > self.steps[-1]):
+        rising = bool((np.diff(new[0]) > 0).all())
+        if rising and (not self.steps or steps[0] > self.steps[-1]):
             self.steps.extend(steps)
             self.values.extend(values)
             self.walls.extend(walls)
             return
-        old: Sequence[array[int] | array[float]] = (self.steps, self.values, self.walls)
+        # Only the part of the curve that they fall into is looked at.
+        low = bisect_left(self.steps, int(new[0].min()))
+        high = bisect_right(self.steps, int(new[0].max()))
+        old: tuple[array[Any], ...] = (self.steps[low:high], self.values[low:high], self.walls[low:high])
         all_steps, all_values, all_walls = (
             np.concatenate([np.frombuffer(o, n.dtype), n]) for o, n in zip(old, new, strict=True)
         )
-        # Among equal steps the latest wall time wins, among equal or unknown times the last to come.
-        known = np.nan_to_num(all_walls, nan=np.inf)
-        order = np.lexsort((np.arange(len(all_steps)), known, all_steps))
+        # Among equal steps the latest wall time wins, among equal ones the last to come; a point without a time wins
+        # over those before it, and loses to those after it.
+        came = np.arange(len(all_steps))
+        known = np.where(np.isnan(all_walls), np.where(came < high - low, -np.inf, np.inf), all_walls)
+        order = np.lexsort((came, known, all_steps))
         ordered = all_steps[order]
         keep = order[np.append(ordered[1:] != ordered[:-1], True)]
-        self.steps = array("q", all_steps[keep].tobytes())
-        self.values = array("d", all_values[keep].tobytes())
-        self.walls = array("d", all_walls[keep].tobytes())
+        self.steps[low:high] = array("q", all_steps[keep].tobytes())
+        self.values[low:high] = array("d", all_values[keep].tobytes())
+        self.walls[low:high] = array("d", all_walls[keep].tobytes())
 
     def __len__(self) -> int:
         return len(self.steps)

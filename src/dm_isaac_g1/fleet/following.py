@@ -73,7 +73,11 @@ class Following:
         """All that there was to read at first has been read."""
         if self._ended.is_set():
             return self.finished
-        return self.log.caught_up.is_set() and (self.checkpoints is None or self.checkpoints.looked)
+        return (
+            self.log.caught_up.is_set()
+            and (self.checkpoints is None or self.checkpoints.looked)
+            and (self.events is None or self.events.caught_up)
+        )
 
     def _keep(self, what: str, work: Callable[[], object]) -> None:
         name = f"{self.job.id} {what}"

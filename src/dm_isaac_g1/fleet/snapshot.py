@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dm_isaac_g1.core.events import Checkpoints, Event, Forecasts, Job, Metrics, Sample
+from dm_isaac_g1.core.columns import Columns
+from dm_isaac_g1.core.events import Checkpoints, Event, Forecasts, Job, MetricColumns, Metrics, Sample
 from dm_isaac_g1.core.runs import MetricPoint
 from dm_isaac_g1.fleet.curves import Curves
 from dm_isaac_g1.fleet.store import RunView, Store
@@ -37,13 +38,12 @@ def last_points(curves: Curves) -> tuple[MetricPoint, ...]:
     )
 
 
-def all_points(run: RunView) -> tuple[MetricPoint, ...]:
-    """Every point of every curve, curve by curve."""
-    return tuple(
-        _point(name, step, value, wall)
-        for name, curve in run.curves.by_name.items()
-        for step, value, wall in zip(curve.steps, curve.values, curve.walls, strict=True)
-    )
+def all_points(run: RunView) -> MetricColumns:
+    """Every point of every curve, and where the run is: a copy, as columns."""
+    columns = {
+        name: Columns(curve.steps[:], curve.values[:], curve.walls[:]) for name, curve in run.curves.by_name.items()
+    }
+    return MetricColumns(host=run.job.host, run=run.id, columns=columns, progress=run.progress)
 
 
 def _point(name: str, step: int, value: float, wall: float) -> MetricPoint:

@@ -123,6 +123,13 @@ class Store:
                     if event.progress is not None:
                         run.advance(event.progress, event.at)
                 return (f"run:{id}", f"curves:{id}") if points else (f"run:{id}",)
+            case ev.MetricColumns(run=id, columns=columns):
+                if (run := self.runs.get(id)) is not None:
+                    for name, each in columns.items():
+                        run.curves.extend_columns(name, each.steps, each.values, each.walls)
+                    if event.progress is not None:
+                        run.advance(event.progress, event.at)
+                return (f"run:{id}", f"curves:{id}")
             case ev.Checkpoints(run=id, checkpoints=checkpoints):
                 if (run := self.runs.get(id)) is not None:
                     run.checkpoints = checkpoints
