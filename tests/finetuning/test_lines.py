@@ -91,6 +91,10 @@ def test_where_the_chunks_are_cut_makes_no_difference(parts: list[bytes], data: 
     assert shown(chunks) == shown([whole])
 
 
+def test_spaces_before_a_line_that_is_written_over_a_bar_stay_where_they_are_cut() -> None:
+    assert shown([b"bar\r ", b" a\n"]) == shown([b"bar\r  a\n"]) == ["  a"]
+
+
 def test_genuine_logs_show_the_same_in_any_pieces() -> None:
     for log in LOGS.glob("*.log"):
         data = log.read_bytes()

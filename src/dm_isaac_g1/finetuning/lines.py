@@ -52,13 +52,13 @@ class LineSplitter:
         for index, raw in enumerate(ended):
             if index == 0:
                 self._extend(raw)
-                out.append(self._text(self._open or self._shown, self._over))
+                out.append(self._text(self._visible(), self._over))
                 self._open, self._over, self._shown = b"", 0, b""
             elif b"\r" not in raw and len(raw) <= self._max:
                 out.append(clean(raw.decode("utf-8", "replace")))
             else:
                 self._extend(raw)
-                out.append(self._text(self._open or self._shown, self._over))
+                out.append(self._text(self._visible(), self._over))
                 self._open, self._over, self._shown = b"", 0, b""
         if ended:
             self._given = None
@@ -82,16 +82,17 @@ class LineSplitter:
         room = self._max - len(self._open)
         self._open += raw[:room]
         self._over += max(0, len(raw) - room)
-        if self._shown and self._open.isspace():
-            # A bar wiped with spaces before a line is written over it: keep showing the bar until then.
-            self._open = b""
+
+    def _visible(self) -> bytes:
+        """What the unfinished line shows. A bar wiped with spaces stays until a line is written over it."""
+        return self._shown if self._shown and (not self._open or self._open.isspace()) else self._open
 
     def _unfinished(self) -> str:
         if self._over and self._given is not None:
             return self._given  # cut already: its growth is told once, when it ends
-        raw = self._open or self._shown
+        raw = self._visible()
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(raw)  # a split character waits for its rest
-        return _marked(clean(text), self._over if self._open else 0)
+        return _marked(clean(text), self._over if raw is self._open else 0)
 
     @staticmethod
     def _text(raw: bytes, over: int) -> str:
