@@ -31,7 +31,8 @@ async def forecast(ctx: Context, params: ForecastParams) -> AsyncIterator[Event]
     for name in names:
         try:
             host = await ctx.host(name)
-            found = await guarding.forecast_now(host, ctx.profile.defaults.thresholds)
+            background = ctx.hosts.background.get(name)
+            found = await guarding.forecast_now(host, ctx.profile.defaults.thresholds, background)
         except DmG1Error as error:
             silent[name] = error
             yield Progress(text=error.line())

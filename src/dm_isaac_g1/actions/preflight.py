@@ -119,7 +119,8 @@ async def disk(ctx: Context, host: Host, spec: JobSpec, params: StartParams, fin
         return
     from dm_isaac_g1.fleet import guarding
 
-    found = await guarding.forecast_planned(host, spec, ctx.profile.defaults.thresholds)
+    background = ctx.hosts.background.get(host.name)
+    found = await guarding.forecast_planned(host, spec, ctx.profile.defaults.thresholds, background)
     findings.forecast = found
     if found is None:
         return

@@ -119,14 +119,14 @@ def _judge(
             said = SaveForecast(
                 run=save.run,
                 step=save.step,
-                eta=save.start,
+                eta=None if save.assumed else save.start,
                 free_before=before,
                 free_at_peak=peak,
                 free_after=after,
                 verdict=verdict,
                 kind=save.kind,
             )
-            judged.append((float("inf") if save.start is None else save.start, number, _Judged(said, why)))
+            judged.append((float("inf") if said.eta is None else said.eta, number, _Judged(said, why)))
     judged.sort(key=lambda item: item[:2])
     return [item for _, _, item in judged]
 
@@ -151,6 +151,11 @@ def _verdict(
     return Verdict.FIT, ""
 
 
+def _timed(save: Save) -> bool:
+    """Whether its time is known well enough to say that another run does not save just then."""
+    return save.start is not None and not save.assumed
+
+
 class _Footprint:
     """How much a run may take of the file system in a span of time: its levels and the peaks of its saves.
 
@@ -160,7 +165,7 @@ class _Footprint:
     def __init__(self, saves: Sequence[Save]) -> None:
         import numpy as np
 
-        self._timed = all(save.start is not None for save in saves)
+        self._timed = all(_timed(save) for save in saves)
         self._starts = np.array([save.start or 0.0 for save in saves])
         self._ends = np.array([save.end or 0.0 for save in saves])
         self._space = _Levels([(s.before, s.peak, s.after) for s in saves])
@@ -175,7 +180,7 @@ class _Footprint:
 
         low = np.zeros(len(saves), np.int64)
         high = np.full(len(saves), len(self._starts), np.int64)
-        if self._timed and all(save.start is not None for save in saves):
+        if self._timed and all(_timed(save) for save in saves):
             ends = np.array([save.end or 0.0 for save in saves])
             blur = np.maximum(_BLUR_S, _BLUR * ends)
             low = np.searchsorted(self._ends, np.array([save.start or 0.0 for save in saves]) - blur, side="right")

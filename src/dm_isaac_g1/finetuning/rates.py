@@ -17,6 +17,11 @@ from dm_isaac_g1.core.runs import SavePlan
 
 #: Log points that the speed is the median of.
 POINTS = 50
+#: Steps a second that a run is taken to go at where none was ever timed: slower than trainers go on what they are meant
+#: for, because a slow run leaves others more time to fill its disk. By trainer; "" for the rest.
+ASSUMED = {"bc": 2.0, "": 0.1}
+#: Of the speed of an earlier run of the same trainer: the batch, the model or the GPU may be others now.
+CAUTION = 0.5
 #: Saves that the duration of a save is the median of.
 SAVES = 3
 
@@ -83,6 +88,13 @@ class Pace:
     def _saved_between(self, before: int, step: int) -> bool:
         """Whether a save lies in the interval. One at `before` does: it is written after that step's log point."""
         return self.save_steps > 0 and (step - 1) // self.save_steps > (before - 1) // self.save_steps
+
+
+def assumed(trainer: str | None, earlier: float | None) -> float:
+    """Steps a second, on the slow side, of a run that was not timed yet. `earlier`: a run of the same trainer's."""
+    if earlier:
+        return CAUTION * earlier
+    return ASSUMED.get(trainer or "", ASSUMED[""])
 
 
 def remaining(step: int, plan: SavePlan, speed: float, save_seconds: float) -> float:

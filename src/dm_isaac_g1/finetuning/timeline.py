@@ -34,6 +34,8 @@ class Writer:
     step: int = 0
     #: Steps a second (`finetuning.rates`); None: not known yet.
     rate: float | None = None
+    #: The rate is a guess on the slow side, for what others write meanwhile: no time of a save is told from it.
+    rate_assumed: bool = False
     #: All of the output folder, broken and best ones too.
     checkpoints: tuple[Checkpoint, ...] = ()
     #: How long a save takes, seconds; None: not measured.
@@ -58,6 +60,8 @@ class Save:
     inodes_after: int
     #: A size is not known: the space counts nothing of it.
     unknown: bool = False
+    #: The times are a guess on the slow side (`Writer.rate_assumed`).
+    assumed: bool = False
 
 
 @dataclass(slots=True)
@@ -78,6 +82,14 @@ def sizes(writer: Writer) -> Sizes | None:
         return None
     weights = plan.checkpoint_bytes if plan.weights_bytes is None else plan.weights_bytes
     return Sizes(plan.checkpoint_bytes, weights, INODES, measured=False)
+
+
+def save_time(writer: Writer) -> float:
+    """Seconds that a save takes: as measured, else as long as its size would take on a slow disk."""
+    if writer.save_seconds is not None:
+        return writer.save_seconds
+    known = sizes(writer)
+    return known.checkpoint / SAVE_RATE if known else 0.0
 
 
 def timeline(writer: Writer) -> list[Save]:
@@ -103,6 +115,7 @@ def _worse(a: Save, b: Save) -> Save:
         inodes_peak=max(a.inodes_peak, b.inodes_peak),
         inodes_after=max(a.inodes_after, b.inodes_after),
         unknown=a.unknown,
+        assumed=a.assumed,
     )
 
 
@@ -112,7 +125,7 @@ def _simulated(writer: Writer, order: Order) -> list[Save]:
     weights = known.weights if known else (plan.weights_bytes or 0)
     files = max(1, known.inodes) if known else INODES
     best = weights if plan.best_saves else 0
-    duration = writer.save_seconds if writer.save_seconds is not None else size / SAVE_RATE
+    duration = save_time(writer)
     still = in_rotation_order([c for c in writer.checkpoints if not c.writing], order)
     folders = [_Folder(c.name, c.size - c.shared, c.inodes) for c in still]
     used, inodes, clock, at = best, 0, 0.0, writer.step
@@ -150,6 +163,7 @@ def _simulated(writer: Writer, order: Order) -> list[Save]:
                 inodes_peak=inodes_peak,
                 inodes_after=inodes,
                 unknown=known is None and (kind == "checkpoint" or plan.weights_bytes is None),
+                assumed=writer.rate_assumed,
             )
         )
 

@@ -155,7 +155,13 @@ class Fleet:
     def _watch(self, host: Host) -> None:
         name = host.name
         self.store.apply(host.status)
-        disks = self._disks[name] = DiskMonitor(host, self.store, self.profile.defaults.thresholds, self.apply)
+        disks = self._disks[name] = DiskMonitor(
+            host,
+            self.store,
+            self.profile.defaults.thresholds,
+            self.apply,
+            measured=partial(self.hosts.background.__setitem__, name),
+        )
         self._keeper.keep(f"{name} status", partial(watch_status, host, self.apply))
         self._keeper.keep(f"{name} samples", partial(watch_samples, host, self.apply))
         self._keeper.keep(

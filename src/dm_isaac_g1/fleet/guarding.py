@@ -10,9 +10,10 @@ import msgspec
 
 from dm_isaac_g1.core.forecasts import Forecast, Remedy, Verdict
 from dm_isaac_g1.core.profile import Thresholds
-from dm_isaac_g1.core.runs import Checkpoint, JobInfo, JobSpec
+from dm_isaac_g1.core.runs import Checkpoint, JobInfo, JobSpec, JobState
 from dm_isaac_g1.core.samples import Disk
 from dm_isaac_g1.finetuning.guard import forecast, reserve_of
+from dm_isaac_g1.finetuning.rates import assumed
 from dm_isaac_g1.finetuning.remedies import remedies
 from dm_isaac_g1.finetuning.timeline import Writer
 from dm_isaac_g1.fleet.folders import Folder, all_folders
@@ -26,23 +27,40 @@ if TYPE_CHECKING:
 PLACES = ("workspace", "checkpoints", "datasets", "models", "jobs", "caches")
 
 
-def writer(run: RunView, now: float) -> Writer | None:
-    """A run that goes on, as the guard sees it; None where it saves nothing."""
+def writer(run: RunView, now: float, earlier: float | None = None) -> Writer | None:
+    """A run that goes on, as the guard sees it; None where it saves nothing.
+
+    `earlier`: the speed of a run of the same trainer that ended. It stands in while this one is not timed, as does its
+    own last speed while it stands still.
+    """
     spec = run.job.spec
     if run.job.state.ended or spec.save is None:
         return None
     pace = pace_of(run)
+    rate = rate_of(run, now, pace)
+    known = pace.speed or earlier
     return Writer(
         run=run.id,
         plan=spec.save,
         step=step_of(run) or 0,
-        rate=rate_of(run, now, pace),
+        rate=rate or (assumed(spec.trainer, known) if known else None),
+        rate_assumed=rate is None,
         # A complete one is written to its end, however young its files are.
         checkpoints=tuple(
             msgspec.structs.replace(each, writing=False) if each.complete else each for each in run.checkpoints
         ),
         save_seconds=pace.save_seconds,
     )
+
+
+def speeds(runs: Iterable[RunView]) -> dict[str | None, float]:
+    """Steps a second by trainer: of the newest run of each that ended and whose curves or bar were read."""
+    found: dict[str | None, float] = {}
+    for run in sorted(runs, key=lambda each: each.job.spec.created):
+        speed = pace_of(run).speed if run.job.state.ended and run.job.spec.save is not None else None
+        if speed:
+            found[run.job.spec.trainer] = speed
+    return found
 
 
 def judge(
@@ -66,6 +84,10 @@ def judge(
             reserve=reserve_of(disk.total, thresholds),
             remedies=helping if "checkpoints" in disk.paths or writers.get(disk.dev) else (),
         )
+        guessed = {each.run for each in writers.get(disk.dev, []) if each.rate_assumed}
+        if word.failing is not None and word.failing.run in guessed and word.background:
+            # Without the others it may well fit: say what the verdict rests on.
+            word = msgspec.structs.replace(word, reason=f"{word.reason}; its speed is not known yet, taken to be low")
         said.append(word)
     return tuple(said)
 
@@ -88,26 +110,48 @@ async def look_at_disks(host: Host, outputs: Mapping[str, str]) -> tuple[list[Di
     return plain, lies
 
 
-async def forecast_now(host: Host, thresholds: Thresholds) -> tuple[Forecast, ...]:
-    """The guard's word on a host, from nothing: its jobs, their checkpoints, their logs' ends."""
+async def forecast_now(
+    host: Host, thresholds: Thresholds, background: Mapping[int, float] | None = None
+) -> tuple[Forecast, ...]:
+    """The guard's word on a host, from nothing: its jobs, their checkpoints, their logs' ends.
+
+    `background`: what others write there, by device, where somebody has measured it.
+    """
     jobs = await host.jobs.list()
-    return await _forecast(host, jobs, thresholds)
+    return await _forecast(host, jobs, thresholds, background)
 
 
-async def forecast_planned(host: Host, spec: JobSpec, thresholds: Thresholds) -> Forecast | None:
+async def forecast_planned(
+    host: Host, spec: JobSpec, thresholds: Thresholds, background: Mapping[int, float] | None = None
+) -> Forecast | None:
     """The guard's word on the file system where a job that is planned will save; None where that is not known."""
     assert spec.save is not None and spec.output_dir is not None
     there: tuple[Checkpoint, ...] = ()
     if await host.files.stat(spec.output_dir) is not None:
         there = tuple(await host.files.checkpoints(spec.output_dir))
     step = max((each.step for each in there if each.complete and not each.best), default=0)
-    planned = Writer(run=spec.id, plan=spec.save, step=step, checkpoints=there)
-    said = await _forecast(host, await host.jobs.list(), thresholds, (planned, spec.output_dir))
+    jobs = await host.jobs.list()
+    rate = assumed(spec.trainer, await _earlier_speed(host, jobs, spec.trainer) if background else None)
+    planned = Writer(run=spec.id, plan=spec.save, step=step, checkpoints=there, rate=rate, rate_assumed=True)
+    said = await _forecast(host, jobs, thresholds, background, (planned, spec.output_dir))
     return next((each for each in said if any(save.run == spec.id for save in each.saves) or each.failing), None)
 
 
+async def _earlier_speed(host: Host, jobs: Iterable[JobInfo], trainer: str | None) -> float | None:
+    """Steps a second of the newest finished run of the trainer, from the end of its log."""
+    from dm_isaac_g1.fleet.glance import glance
+
+    done = [job for job in jobs if job.state is JobState.SUCCEEDED and job.spec.trainer == trainer and job.spec.save]
+    newest = max(done, key=lambda job: job.spec.created, default=None)
+    return pace_of(await glance(host, newest)).speed if newest else None
+
+
 async def _forecast(
-    host: Host, jobs: list[JobInfo], thresholds: Thresholds, planned: tuple[Writer, str] | None = None
+    host: Host,
+    jobs: list[JobInfo],
+    thresholds: Thresholds,
+    background: Mapping[int, float] | None,
+    planned: tuple[Writer, str] | None = None,
 ) -> tuple[Forecast, ...]:
     from dm_isaac_g1.fleet.glance import glance
 
@@ -131,7 +175,8 @@ async def _forecast(
     on: dict[int, list[Writer]] = {}
     for key, disk in lies.items():
         on.setdefault(disk.dev, []).append(writers[key])
-    said = judge(host.name, disks, on, thresholds)
+    said = judge(host.name, disks, on, thresholds, background=background)
     if not needs_help(said):
         return said
-    return judge(host.name, disks, on, thresholds, helps=what_helps(folders, writers.values()))
+    helps = what_helps(folders, writers.values())
+    return judge(host.name, disks, on, thresholds, background=background, helps=helps)

@@ -37,6 +37,8 @@ class Hosts:
         self.profile = profile
         self.config = config
         self._admission = Admission(config, ask)
+        #: What others write on a host's file systems, bytes a second by device, where the fleet has measured it.
+        self.background: dict[str, dict[int, float]] = {}
         self._open: dict[str, Host] = {}
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()

@@ -10,6 +10,7 @@ import msgspec
 
 from dm_isaac_g1.core.runs import JobState, SavePlan
 from dm_isaac_g1.finetuning.rates import POINTS, Pace, remaining
+from dm_isaac_g1.finetuning.timeline import Writer, save_time
 from dm_isaac_g1.fleet.store import RunView
 
 #: The weight of TensorBoard's smoothing that the figures use.
@@ -18,6 +19,8 @@ SMOOTHING = 0.9
 LAST = POINTS + 1
 #: No step for so many times a usual one (and a minute) means that there is no speed to speak of.
 STALE = 20.0
+#: The plan of what saves nothing.
+NO_SAVES = SavePlan(save_steps=0, max_steps=0, final_save=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,10 @@ def eta_of(run: RunView, pace: Pace, step: int | None, total: int | None, now: f
     """Seconds until the run ends, its saves included; from the bar's step where that is ahead of the log."""
     if step is None or not total or not pace.speed:
         return None
-    plan = run.job.spec.save or SavePlan(save_steps=0, max_steps=total)
-    left = remaining(step, msgspec.structs.replace(plan, max_steps=total), pace.speed, pace.save_seconds or 0.0)
+    plan = msgspec.structs.replace(run.job.spec.save or NO_SAVES, max_steps=total)
+    # The disk guard's own figure, so that its last save is not after the run's end.
+    each = save_time(Writer(run=run.id, plan=plan, checkpoints=run.checkpoints, save_seconds=pace.save_seconds))
+    left = remaining(step, plan, pace.speed, each) + (each if plan.final_save else 0.0)
     return max(0.0, left - max(0.0, now - (last_seen(run) or now)))
 
 

@@ -38,6 +38,8 @@ class HostView:
     gpu_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     memory_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     forecasts: tuple[Forecast, ...] = ()
+    #: When the guard said so: what it says of times counts from then.
+    judged_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -108,7 +110,8 @@ class Store:
                 host.status = event
                 return (f"host:{name}", "hosts")
             case ev.Forecasts(host=name, forecasts=forecasts):
-                self._host(name).forecasts = forecasts
+                host = self._host(name)
+                host.forecasts, host.judged_at = forecasts, event.at
                 return (f"disk:{name}",)
             case ev.Job(job=job):
                 run = self.runs.get(job.id)
