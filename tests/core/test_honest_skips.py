@@ -1,4 +1,4 @@
-"""A test that cannot run must say so on a laptop and fail in CI: the promise of tests/conftest.py."""
+"""A test that cannot run must say so on a laptop and fail in CI: the promise of tests/required.py."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dm_isaac_g1.core import paths
 
 pytest_plugins = ["pytester"]
 
-CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A suite under our conftest on a machine without sshd."""
-    pytester.makeconftest(
-        CONFTEST.read_text() + "\nshutil.which = lambda name: None\nos.access = lambda path, mode: False\n"
-    )
-    pytester.makepyfile("def test_it(sshd): assert sshd")
+    nothing_installed = "\nshutil.which = lambda name: None\nos.access = lambda path, mode: False\n"
+    pytester.makepyfile(required=(TESTS / "required.py").read_text() + nothing_installed)
+    pytester.makeconftest((TESTS / "conftest.py").read_text())
+    pytester.makepyfile(test_it="def test_it(sshd): assert sshd")
     for variable in ("DM_G1_REQUIRE_SSHD", "DM_G1_REQUIRE_DOCKERD"):
         monkeypatch.delenv(variable, raising=False)
     return pytester
