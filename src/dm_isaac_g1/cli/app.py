@@ -48,7 +48,10 @@ def show(error: DmG1Error, *, json: bool) -> int:
 
         click.echo(encode(failure(error)).decode())
     else:
-        click.echo(f"dm-g1: {error.line()}", err=True)
+        from dm_isaac_g1.remote.clean import clean
+
+        # A profile or an argument may have come from somebody else.
+        click.echo(f"dm-g1: {clean(error.line())}", err=True)
     return int(error.exit_code)
 
 

@@ -15,9 +15,11 @@ def report(error: BaseException) -> int:
     """Write the report, tell the user where it is; the exit code. $DM_G1_TRACEBACK=1 shows it on stderr instead."""
     from dm_isaac_g1.core.paths import state_dir
     from dm_isaac_g1.core.redact import redact
+    from dm_isaac_g1.remote.clean import clean
 
-    text = redact("".join(traceback.format_exception(error)))
-    line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+    # Cleaned: an exception may quote what a host said, and reports are read on terminals.
+    text = "".join(f"{clean(line)}\n" for line in redact("".join(traceback.format_exception(error))).split("\n"))
+    line = clean(redact(" ".join(f"{type(error).__name__}: {error}".split())))[:300]
     if os.environ.get("DM_G1_TRACEBACK"):
         sys.stderr.write(text)
         return ExitCode.FAILED

@@ -14,10 +14,12 @@ LARGEST, KEPT = 1_000_000, 2
 
 
 class Redacted(logging.Formatter):
-    """Lines, with tracebacks, that hold no secret."""
+    """Lines, with tracebacks, that hold no secret and command no terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        from dm_isaac_g1.remote.clean import clean
+
+        return "\n".join(map(clean, redact(super().format(record)).split("\n")))
 
 
 def keep() -> None:
