@@ -13,9 +13,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import jsonschema
 import sshd as openssh
 import yaml
 from dockerd import Engine
@@ -48,10 +50,18 @@ class Machines:
         )
 
     def events(self, *arguments: str, exits: int = 0, timeout: float = 120) -> list[dict[str, Any]]:
-        """The same with --json: its event lines. The exit code must be `exits`."""
+        """The same with --json: its event lines, each as the schema says. The exit code must be `exits`."""
         done = self.run("--json", *arguments, timeout=timeout)
         assert done.returncode == exits, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        said = [json.loads(line) for line in done.stdout.splitlines()]
+        for line in said:
+            self.schema.validate(line)
+        return said
+
+    @cached_property
+    def schema(self) -> jsonschema.Draft202012Validator:
+        """The schema of event lines, as the command publishes it."""
+        return jsonschema.Draft202012Validator(json.loads(self.run("schema").stdout))
 
     def start(self, *arguments: str) -> str:
         """Start the test's recipe; the job's id."""

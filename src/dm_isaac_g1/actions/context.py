@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -54,6 +54,7 @@ class Context:
         by: str = "",
         profile_name: str | None = None,
         ask: Callable[[str], Awaitable[str | None]] | None = None,
+        stdin: AsyncIterator[bytes] | None = None,
     ) -> None:
         from dm_isaac_g1.fleet.hosts import Hosts
 
@@ -63,6 +64,8 @@ class Context:
         self.by = by or _whoami()
         #: What the user said with --profile, for actions on profiles themselves.
         self.profile_name = profile_name
+        #: What a command on a host is fed; None: nothing.
+        self.stdin = stdin
         self._owned = hosts is None
         self._confirm = confirm
 

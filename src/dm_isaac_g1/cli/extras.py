@@ -80,7 +80,7 @@ def execute(context: click.Context, /, command: tuple[str, ...], host: str | Non
     """Run a COMMAND on a host (in its container where it has one); its exit code becomes ours.
 
     One argument is a shell line as you wrote it; several are a program and its arguments, each passed on as it is.
-    Options stand before the command.
+    Options stand before the command. It is fed what is piped in, as ssh does (`< /dev/null` keeps that from it).
     """
     from dm_isaac_g1.cli.shell import execute as run
 

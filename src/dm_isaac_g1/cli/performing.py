@@ -54,6 +54,7 @@ def run(story: Coroutine[Any, Any, T]) -> T:
 
 async def _story(chosen: Globals, action: Action, params: registry.Params, agreed: bool) -> int:
     from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.cli import stdin
     from dm_isaac_g1.cli.asking import asker
     from dm_isaac_g1.cli.writing import writer
     from dm_isaac_g1.core.profile import Profile
@@ -70,7 +71,9 @@ async def _story(chosen: Globals, action: Action, params: registry.Params, agree
     code = 0
     name = "lab" if chosen.lab else chosen.profile
     async with (
-        Context(profile, config, confirm=confirm, profile_name=name, ask=asker(json=chosen.json)) as ctx,
+        Context(
+            profile, config, confirm=confirm, profile_name=name, ask=asker(json=chosen.json), stdin=stdin.piped()
+        ) as ctx,
         aclosing(registry.perform(action, ctx, params)) as events,  # type: ignore[type-var]
     ):
         async for event in events:

@@ -33,12 +33,13 @@ def execute(chosen: Globals, command: Sequence[str], host: str | None, *, outsid
 async def _pass_on(chosen: Globals, line: str, name: str | None, outside: bool) -> int:
     from dm_isaac_g1.actions.context import Context
     from dm_isaac_g1.actions.remote import run, which
+    from dm_isaac_g1.cli import stdin
     from dm_isaac_g1.cli.asking import asker
 
     profile, config = chosen.load()
     async with Context(profile, config, ask=asker(json=False)) as ctx:
         host = await ctx.host(which(ctx, name))
-        async with aclosing(run(host, line, outside=outside)) as pieces:  # type: ignore[type-var]
+        async with aclosing(run(host, line, outside=outside, stdin=stdin.piped())) as pieces:  # type: ignore[type-var]
             async for stream, data in pieces:
                 if isinstance(data, int):
                     return data

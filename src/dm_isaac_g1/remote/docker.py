@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.core import profile
 from dm_isaac_g1.core.errors import DmG1Error, DockerUnavailable, HostUnreachable, RemoteFailed
+from dm_isaac_g1.remote import reaping
 from dm_isaac_g1.remote.bare import STDERR_KEPT, gather
 from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.containers import Container, ContainerStats, nearest, read_container, read_stats
@@ -35,30 +36,6 @@ TOKEN = "DM_G1_EXEC"  # noqa: S105 - a variable's name
 LETTING_GO_S = 0.5
 #: How long letting go may take at all.
 CLOSING_S = 4.0
-#: Ends every process that carries the token: asked first, killed a second later.
-_REAPER = """
-import os, sys, time
-mark = sys.argv[1].encode()
-def marked():
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open('/proc/%s/environ' % pid, 'rb') as file:
-                if int(pid) != os.getpid() and mark in file.read().split(b'\\0'):
-                    yield int(pid)
-        except OSError:
-            pass
-for signal, pause in ((15, 1.0), (9, 0.0)):
-    left = list(marked())
-    for pid in left:
-        try:
-            os.kill(pid, signal)
-        except OSError:
-            pass
-    until = time.monotonic() + pause
-    while left and time.monotonic() < until:
-        time.sleep(0.05)
-        left = list(marked())
-"""
 
 
 class DockerRuntime:
@@ -258,7 +235,7 @@ class DockerRuntime:
         """End every process in the container that carries the token."""
         async with self._engine() as engine:
             run = await engine.containers.container(self._spec.container).exec(
-                ["python3", "-I", "-S", "-c", _REAPER, f"{TOKEN}={token}"], stdout=False, stderr=False
+                ["python3", "-I", "-S", "-c", reaping.PROGRAM, f"{TOKEN}={token}"], stdout=False, stderr=False
             )
             await run.start(detach=True)
 
