@@ -23,6 +23,8 @@ class PasswordHost:
         self.password = password
         self.method = method
         self.heard: list[str] = []
+        #: Who began to log in, which also tells the user's name.
+        self.users: list[str] = []
         self.key = asyncssh.generate_private_key("ssh-ed25519")
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -48,6 +50,10 @@ class PasswordHost:
         host = self
 
         class Server(asyncssh.SSHServer):
+            def begin_auth(self, username: str) -> bool:
+                host.users.append(username)
+                return True
+
             def password_auth_supported(self) -> bool:
                 return host.method == "password"
 

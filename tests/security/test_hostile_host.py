@@ -207,6 +207,7 @@ def test_an_accident_commands_no_terminal_neither_at_once_nor_when_its_report_is
     assert b"unexpected: RuntimeError" in done.stderr
     assert told(done.stderr, None) == []
     state = own_home / ".local" / "state" / "dm-g1"
+    assert state.stat().st_mode & 0o077 == 0
     for file in (state / "crash.log", state / "journal.log"):
         assert b"colour" in file.read_bytes()
         assert told(file.read_bytes(), None) == []

@@ -428,6 +428,24 @@ def test_a_password_of_the_keyring_opens_its_host(
     fleet.clean_of(CANARY, done)
 
 
+def test_a_profile_with_machines_of_its_own_is_given_nothing_that_was_kept_for_others(
+    pair: tuple[Fleet, PasswordHost, PasswordHost], keyring: Path, own_home: Path
+) -> None:
+    """The lab's `workstation` is another machine than the one whose password stands in .env or in the keyring."""
+    fleet, workstation, _ = pair
+    (own_home / "ssh_config").write_text(
+        f"Host *\n  UserKnownHostsFile {own_home}/.ssh/known_hosts\n  Port {workstation.port}\n"
+    )
+    profile = yaml.safe_load(fleet.profile.read_text())
+    fleet.profile.write_text(yaml.safe_dump({"ssh_config": str(own_home / "ssh_config"), **profile}))
+    fleet.env_file(WORKSTATION_PASSWORD=CANARY)
+    done = fleet.run("remote", "exec", "--host", "workstation", "true")
+    assert done.returncode == 5
+    assert "WORKSTATION_PASSWORD" not in done.stderr
+    assert workstation.heard == []
+    assert not keyring.exists()
+
+
 def test_a_keyring_that_fails_or_is_not_there_is_as_an_empty_one(
     pair: tuple[Fleet, PasswordHost, PasswordHost], keyring: Path, tmp_path: Path
 ) -> None:

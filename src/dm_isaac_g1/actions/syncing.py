@@ -146,29 +146,33 @@ async def _install(runtime: Runtime, found: Found, folder: str) -> Found:
     from dm_isaac_g1.actions import wheel
 
     name, content = wheel.build()
-    path = f"{folder.rstrip('/')}/{name}"
-    await _run(runtime, [found.python, "-c", _PUT, path], stdin=content)
+    put = await _run(runtime, [found.python, "-I", "-c", _PUT, folder, name], stdin=content)
+    path = put.stdout.decode(errors="replace").strip().rpartition("\n")[2]
     try:
         await _run(
             runtime,
             [found.python, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", path],
         )
     finally:
-        await runtime.run([found.python, "-c", "import os,sys; os.unlink(sys.argv[1])", path])
+        await runtime.run([found.python, "-I", "-c", _DROP, path])
     now = await look(runtime, found.place, found.python, found.main)
     before = found.copy.version or "none"
     note = f"installed {now.copy.version} (was {before})" if before != now.copy.version else "installed anew"
     return msgspec.structs.replace(now, changed=True, note=note)
 
 
-#: Writes stdin to a file: beside, then renamed.
+#: Writes stdin to a file in a new folder that is ours alone, and says where: in a shared folder such as /tmp, somebody
+#: else could have made the file before us and change what pip is about to install.
 _PUT = (
-    "import os,sys\n"
-    "path=sys.argv[1]\n"
-    "os.makedirs(os.path.dirname(path),exist_ok=True)\n"
-    "with open(path+'.part','wb') as f: f.write(sys.stdin.buffer.read())\n"
-    "os.rename(path+'.part',path)\n"
+    "import os,sys,tempfile\n"
+    "folder,name=sys.argv[1:]\n"
+    "os.makedirs(folder,exist_ok=True)\n"
+    "path=os.path.join(tempfile.mkdtemp(prefix='.dm-g1-',dir=folder),name)\n"
+    "with open(path,'xb') as f: f.write(sys.stdin.buffer.read())\n"
+    "print(path)\n"
 )
+#: Removes the file and its folder.
+_DROP = "import os,sys; os.unlink(sys.argv[1]); os.rmdir(os.path.dirname(sys.argv[1]))"
 
 
 async def _run(runtime: Runtime, argv: Sequence[str], stdin: bytes = b"") -> Completed:

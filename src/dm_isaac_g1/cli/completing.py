@@ -53,12 +53,14 @@ BY_NAMES: dict[str | None, Complete] = {"host": hosts, "recipe": recipes, "profi
 
 def remember_job(id: str) -> None:
     """Keep a job's id for completion; a state folder that cannot be written is no reason to complain."""
+    from dm_isaac_g1.core.paths import make_state_dir
+
     with suppress(OSError):
         seen = _seen()
         if id in seen:
             return
         path = _path()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_state_dir()
         beside = path.with_suffix(".new")
         beside.write_text("".join(f"{each}\n" for each in [*seen, id][-KEPT_JOBS:]), encoding="utf-8")
         beside.replace(path)

@@ -13,7 +13,7 @@ from dm_isaac_g1.core.errors import ExitCode
 
 def report(error: BaseException) -> int:
     """Write the report, tell the user where it is; the exit code. $DM_G1_TRACEBACK=1 shows it on stderr instead."""
-    from dm_isaac_g1.core.paths import state_dir
+    from dm_isaac_g1.core.paths import make_state_dir
     from dm_isaac_g1.core.redact import redact
     from dm_isaac_g1.remote.clean import clean
 
@@ -23,12 +23,11 @@ def report(error: BaseException) -> int:
     if os.environ.get("DM_G1_TRACEBACK"):
         sys.stderr.write(text)
         return ExitCode.FAILED
-    path = state_dir() / "crash.log"
     where = "it could not be written down"
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = make_state_dir() / "crash.log"
+        path.touch(mode=0o600)
         path.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n\n{text}", encoding="utf-8")
-        path.chmod(0o600)
         where = f"the report is in {path}"
     sys.stderr.write(f"dm-g1: unexpected: {line}; {where}\n")
     return ExitCode.FAILED

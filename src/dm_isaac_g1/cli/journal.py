@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 
-from dm_isaac_g1.core.paths import state_dir
+from dm_isaac_g1.core.paths import make_state_dir
 from dm_isaac_g1.core.redact import redact
 
 #: Bytes of the file before it is rotated, and how many old ones are kept.
@@ -29,9 +29,7 @@ def keep() -> None:
         return
     handler: logging.Handler = logging.NullHandler()
     with suppress(OSError):
-        folder = state_dir()
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "journal.log"
+        path = make_state_dir() / "journal.log"
         path.touch(mode=0o600)
         handler = RotatingFileHandler(path, maxBytes=LARGEST, backupCount=KEPT, encoding="utf-8", delay=True)
     handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -30,6 +30,14 @@ def state_dir() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state")
 
 
+def make_state_dir() -> Path:
+    """The same, made where it is missing; for the user alone, since reports and journals lie there. Raises OSError."""
+    folder = state_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
 def lab_dir() -> Path:
     """The embedded lab's folder: $DM_G1_LAB_DIR, or `lab` in the state folder. It may not exist."""
     value = os.environ.get("DM_G1_LAB_DIR")
