@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: Seconds for git or pip to do their work.
 PATIENCE = 300.0
+PIP_INSTALL = (
+    *("-m", "pip", "--disable-pip-version-check", "install", "--quiet"),
+    *("--no-deps", "--no-index", "--force-reinstall"),
+)
 
 #: What a host's Python says of its copy: one JSON line. The digest is `actions.wheel.digest`'s, over the same files.
 LOOK = """
@@ -138,7 +142,8 @@ async def _pull(runtime: Runtime, found: Found) -> Found:
     news = [clean(line) for line in log.stdout.decode(errors="replace").splitlines()]
     copy = msgspec.structs.replace(found.copy, revision=revision)
     first = f", newest: {news[0].partition(' ')[2]}" if news else ""
-    note = f"was {found.copy.revision}, {len(news)} commits newer{first}"
+    newer = "1 commit newer" if len(news) == 1 else f"{len(news)} commits newer"
+    note = f"was {found.copy.revision}, {newer}{first}"
     return msgspec.structs.replace(found, copy=copy, changed=True, note=note)
 
 
@@ -151,7 +156,8 @@ async def _install(runtime: Runtime, found: Found, folder: str) -> Found:
     try:
         await _run(
             runtime,
-            [found.python, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", path],
+            # The wheel is all there is to install: pip asks no index for it, nor for its own version.
+            [found.python, *PIP_INSTALL, path],
         )
     finally:
         await runtime.run([found.python, "-I", "-c", _DROP, path])
