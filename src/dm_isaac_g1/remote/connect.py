@@ -1,6 +1,6 @@
-"""One SSH login: over the user's jump hosts, with their keys, and with one clear line when it fails.
+"""One SSH login: over the user's jump hosts, with their keys, and a password only where the keys were refused.
 
-What fails is told apart here: not reachable (worth another try), not trusted and not authorised (never tried again).
+Why one fails is told by `remote.refusals`. Nothing is sent to a host whose key is not trusted.
 Figures: keepalive 5 s x (2 + 1) finds a frozen peer in 15 s; AES-GCM before ChaCha20 costs a third less CPU.
 """
 
@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import inspect
-import socket
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, HostUnreachable, HostUntrusted
+from dm_isaac_g1.core.errors import AuthFailed, HostUnreachable
 from dm_isaac_g1.remote import tasks
-from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.hostkeys import KnownHosts
+from dm_isaac_g1.remote.refusals import Seen, encrypted_keys, explain
 from dm_isaac_g1.remote.target import Target, resolve
 
 if TYPE_CHECKING:
@@ -157,7 +155,7 @@ async def _attempt(
     """One connection attempt; what asyncssh raises becomes our errors."""
     import asyncssh
 
-    seen = _Seen()
+    seen = Seen()
     task = asyncio.create_task(_connect(target, jumps, kept, seen))
     try:
         await _answered(task, seen, reach)
@@ -171,26 +169,8 @@ async def _attempt(
         await tasks.end(task)
 
 
-@dataclass
-class _Seen:
-    """What an attempt got to see of the host, and offered it, before it failed."""
-
-    connection: asyncssh.SSHClientConnection | None = None
-    key: asyncssh.SSHKey | None = None
-    address: str = ""
-    #: A key that had to be unlocked was at hand; the password was sent.
-    unlocked: bool = False
-    password: bool = False
-    #: The host would take one.
-    takes_password: bool = False
-
-    def spoke(self) -> bool:
-        """Whether the host said that it speaks SSH."""
-        return self.connection is not None and bool(self.connection.get_extra_info("server_version"))
-
-
 async def _connect(
-    target: Target, jumps: list[asyncssh.SSHClientConnection], kept: Credentials, seen: _Seen, **more: Any
+    target: Target, jumps: list[asyncssh.SSHClientConnection], kept: Credentials, seen: Seen, **more: Any
 ) -> asyncssh.SSHClientConnection:
     import asyncssh
 
@@ -259,7 +239,7 @@ async def _connect(
     return await asyncssh.connect(**options)
 
 
-async def _answered(task: asyncio.Task[Any], seen: _Seen, reach: float) -> None:
+async def _answered(task: asyncio.Task[Any], seen: Seen, reach: float) -> None:
     """Wait until the host has said its version, or the attempt ended. Raises TimeoutError after `reach` seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + reach
@@ -314,22 +294,6 @@ def _advised(refusal: AuthFailed, target: Target, secrets: Secrets | None) -> Au
     return AuthFailed(refusal.what, where=refusal.where, fix=fix, locked=refusal.locked, password=True)
 
 
-def encrypted_keys(target: Target) -> list[Path]:
-    """Key files that would be tried if only their passphrase were known."""
-    import asyncssh
-
-    locked = []
-    for path in target.key_files():
-        try:
-            asyncssh.read_private_key(path)
-        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-            if "assphrase" in str(error):
-                locked.append(path)
-        except OSError:
-            continue
-    return locked
-
-
 async def _fetch_key(target: Target, jumps: list[asyncssh.SSHClientConnection]) -> tuple[asyncssh.SSHKey | None, str]:
     """The key a host shows to somebody who knows nobody, and the address it came from; None if it cannot be had.
 
@@ -337,7 +301,7 @@ async def _fetch_key(target: Target, jumps: list[asyncssh.SSHClientConnection]) 
     """
     import asyncssh
 
-    seen = _Seen()
+    seen = Seen()
     stranger = replace(target, known=KnownHosts(()))
     with contextlib.suppress(OSError, asyncssh.Error, ValueError):
         async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -361,87 +325,3 @@ async def show_key(target: Target, secrets: Secrets | None = None) -> tuple[asyn
             fix="check the address and port",
         )
     return key, address
-
-
-def explain(error: Exception, target: Target, seen: _Seen) -> DmG1Error:
-    """What asyncssh or the operating system said, as our error with one line for people."""
-    import asyncssh
-
-    where = target.name
-    address = target.address
-    if seen.key is not None:
-        judged = target.judge(seen.address, seen.key)
-        if judged is not None:
-            return judged
-    if isinstance(error, asyncssh.HostKeyNotVerifiable | asyncssh.KeyExchangeFailed):
-        if "revoked" in str(error).lower():
-            return HostUntrusted(
-                f"the host key of {address} is REVOKED: somebody declared it stolen or retired",
-                kind="revoked",
-                where=where,
-                fix="do not connect; give the host a new key",
-            )
-        if isinstance(error, asyncssh.HostKeyNotVerifiable):
-            return HostUntrusted(
-                f"the host key of {address} is not trusted: {clean(str(error))}",
-                kind="unknown",
-                where=where,
-                fix=f"compare the fingerprint on the host itself, then: dm-g1 hosts trust {where}",
-            )
-        return HostUnreachable(f"no common SSH algorithm with {address}: {clean(error.reason)}", where=where)
-    if isinstance(error, asyncssh.PermissionDenied):
-        return _refused(target, seen)
-    if isinstance(error, asyncssh.KeyImportError | asyncssh.KeyEncryptionError):
-        return AuthFailed(f"a key cannot be used: {clean(str(error))}", where=where, fix="check IdentityFile")
-    if isinstance(error, socket.gaierror):
-        return HostUnreachable(
-            f"no address is known for {target.known_as!r}", where=where, fix="check the name in the profile and DNS"
-        )
-    if isinstance(error, TimeoutError):
-        return HostUnreachable(
-            f"{address} does not answer", where=where, fix="check that the machine is on and the network reaches it"
-        )
-    if isinstance(error, OSError):
-        return _os_error(error, target, address)
-    if isinstance(error, asyncssh.ProtocolError):
-        return HostUnreachable(
-            f"{address} does not speak SSH: {clean(error.reason)}", where=where, fix="check the port"
-        )
-    return HostUnreachable(f"{address} closed the connection: {clean(str(error))}", where=where)
-
-
-def _refused(target: Target, seen: _Seen) -> AuthFailed:
-    address = target.address
-    locked = [] if seen.unlocked or seen.password else encrypted_keys(target)
-    if locked:
-        return AuthFailed(
-            f"{address} was not opened: the key {locked[0]} needs its passphrase",
-            where=target.name,
-            fix=f"ssh-add {locked[0]}",
-            locked=str(locked[0]),
-            password=seen.takes_password,
-        )
-    who = f"{target.user}@{address}" if target.user else address
-    return AuthFailed(
-        f"{who} refuses our keys and {'the password' if seen.password else 'gave no other way in'}",
-        where=target.name,
-        fix=f"check the user name; give the host your key: ssh-copy-id {_copy_id(target)}",
-        password=seen.takes_password,
-    )
-
-
-def _copy_id(target: Target) -> str:
-    port = f"-p {target.port} " if target.port else ""
-    user = f"{target.user}@" if target.user else ""
-    return f"{port}{user}{target.host}"
-
-
-def _os_error(error: OSError, target: Target, address: str) -> HostUnreachable:
-    """Connection refused, no route and their like; asyncio joins several addresses' errors into one text."""
-    if error.errno == errno.ECONNREFUSED or "Connect call failed" in str(error):
-        return HostUnreachable(
-            f"nothing listens at {address} (connection refused)",
-            where=target.name,
-            fix="check the port, and that sshd runs there",
-        )
-    return HostUnreachable(f"{address} cannot be reached: {error.strerror or clean(str(error))}", where=target.name)
