@@ -128,8 +128,7 @@ def ask(trial: Trial, folder: Path, output: Path, step: int) -> Failing:
 
     rows: list[dict[str, Any]] = []
     if output.is_dir():
-        ask_checkpoints(str(output))  # the first look at a young folder takes it for being written
-        rows = ask_checkpoints(str(output))
+        rows = ask_checkpoints(str(output), ended=True)
     known = set(Checkpoint.__struct_fields__)
     there = tuple(Checkpoint(**{k: v for k, v in row.items() if k in known}) for row in rows)
     row = ask_disks({"output": str(folder)})[0]

@@ -50,10 +50,10 @@ def disk_at(folder: Path) -> Disk:
 
 
 def checkpoints_in(folder: Path, **more: Any) -> tuple[Checkpoint, ...]:
-    ask_checkpoints(str(folder))  # a young folder counts as being written until it is seen unchanged
     known = set(Checkpoint.__struct_fields__)
     return tuple(
-        Checkpoint(**({k: v for k, v in row.items() if k in known} | more)) for row in ask_checkpoints(str(folder))
+        Checkpoint(**({k: v for k, v in row.items() if k in known} | more))
+        for row in ask_checkpoints(str(folder), ended=True)
     )
 
 

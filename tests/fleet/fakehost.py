@@ -109,12 +109,12 @@ class FakeFiles:
             else:
                 await asyncio.sleep(0.01)
 
-    async def checkpoints(self, folder: str) -> tuple[Checkpoint, ...]:
+    async def checkpoints(self, folder: str, *, ended: bool = False) -> tuple[Checkpoint, ...]:
         self._check()
         if not Path(folder).is_dir():
             return ()
         names = Checkpoint.__struct_fields__
-        rows = ask("checkpoints", folder)
+        rows = ask("checkpoints", folder, ended)
         return tuple(Checkpoint(**{name: row[name] for name in names if name in row}) for row in rows)
 
     async def disks(self, paths: dict[str, str]) -> tuple[Disk, ...]:

@@ -204,7 +204,7 @@ async def _last_look(fleet: Fleet, host: Host, run: RunView) -> list[Event]:
         if job != run.job:
             news.append(Job(job=job))
         if job.spec.output_dir is not None:
-            found = tuple(await host.files.checkpoints(job.spec.output_dir))
+            found = tuple(await host.files.checkpoints(job.spec.output_dir, ended=job.state.ended))
             if found != run.checkpoints:
                 news.append(Checkpoints(host=host.name, run=run.id, checkpoints=found))
     except DmG1Error:

@@ -51,7 +51,8 @@ async def one_folder(host: Host, path: str, job: str | None, *, running: bool) -
     """One output folder; without checkpoints where it is not there."""
     path = path.rstrip("/")
     there = await host.files.stat(path) is not None
-    checkpoints = tuple(await host.files.checkpoints(path)) if there else ()
+    ended = job is not None and not running
+    checkpoints = tuple(await host.files.checkpoints(path, ended=ended)) if there else ()
     return Folder(path=path, name=path.rsplit("/", 1)[-1], job=job, running=running, checkpoints=checkpoints)
 
 

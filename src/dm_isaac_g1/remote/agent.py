@@ -25,7 +25,16 @@ from dm_isaac_g1.remote.clean import clean, clean_bytes
 from dm_isaac_g1.remote.runtime import Runtime, Spawned
 
 #: The agent's parts, each a module there under the name it has here; the last one's `main` runs.
-PARTS = ("agent_questions", "agent_follow", "agent_gpu", "agent_jobs", "agent_program")
+PARTS = (
+    "agent_system",
+    "agent_checkpoints",
+    "agent_disks",
+    "agent_questions",
+    "agent_follow",
+    "agent_gpu",
+    "agent_jobs",
+    "agent_program",
+)
 _PACKAGE = "dm_isaac_g1.remote"
 _BOOT = (
     "import sys,json,types,zlib;M=sys.modules;T=types.ModuleType;"

@@ -7,7 +7,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from dm_isaac_g1.remote.agent_questions import WINDOW, attempt, expand, open_file, piece
+from dm_isaac_g1.remote.agent_questions import WINDOW, open_file, piece
+from dm_isaac_g1.remote.agent_system import attempt, expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable

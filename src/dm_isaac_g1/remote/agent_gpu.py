@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from dm_isaac_g1.remote.agent_questions import attempt, text
+from dm_isaac_g1.remote.agent_system import attempt, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,9 +18,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.remote import agent_jobs, agent_questions
+from dm_isaac_g1.remote.agent_disks import ask_disks
 from dm_isaac_g1.remote.agent_follow import Follow
 from dm_isaac_g1.remote.agent_gpu import Gpu, libc
-from dm_isaac_g1.remote.agent_questions import attempt, expand, text
+from dm_isaac_g1.remote.agent_system import attempt, expand, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +102,7 @@ class Agent:
                     self.drop(ident)
                     self.send({"kind": "reply", "id": ident, "error": error.strerror or str(error)})
         if self.paths:
-            self.every(DISKS, "disks", now, lambda: agent_questions.ask_disks(self.paths))
+            self.every(DISKS, "disks", now, lambda: ask_disks(self.paths))
         if self.gpu:
             self.gpu.tick(now)
             if self.gpu.state == "ok":

@@ -99,6 +99,7 @@ class _CheckpointRow(msgspec.Struct, frozen=True, kw_only=True):
     writing: bool
     weights: int
     inodes: int
+    shared: int
 
 
 class Files:
@@ -158,11 +159,14 @@ class Files:
                 # Never round and round without a breath, whatever the station thinks of its agent.
                 await asyncio.sleep(0.05)
 
-    async def checkpoints(self, folder: str) -> tuple[Checkpoint, ...]:
-        """Checkpoints in a run's output folder, by step; none where there is no such folder."""
+    async def checkpoints(self, folder: str, *, ended: bool = False) -> tuple[Checkpoint, ...]:
+        """Checkpoints in a run's output folder, by step; none where there is no such folder.
+
+        `ended`: the job that wrote there is known to be gone, so nothing is being written, however young it is.
+        """
         if await self.stat(folder) is None:
             return ()
-        rows = await self._ask("checkpoints", list[_CheckpointRow], folder=folder, timeout=120.0)
+        rows = await self._ask("checkpoints", list[_CheckpointRow], folder=folder, ended=ended, timeout=120.0)
         return tuple(Checkpoint(**{name: getattr(row, name) for name in row.__struct_fields__}) for row in rows)
 
     async def disks(self, paths: Mapping[str, str]) -> tuple[Disk, ...]:

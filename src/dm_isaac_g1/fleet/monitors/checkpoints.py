@@ -53,7 +53,7 @@ class CheckpointMonitor:
             last = self._ended.is_set()
             asked = self._asked.is_set()
             self._asked.clear()
-            found = await self._find()
+            found = await self._find(last)
             self.looked = True
             if found != self._seen:
                 moved = self._seen is not None or bool(found)
@@ -66,8 +66,8 @@ class CheckpointMonitor:
             busy = asked or any(each.writing for each in found)
             await self._pause(self._saving if busy else self._idle)
 
-    async def _find(self) -> tuple[Checkpoint, ...]:
-        return tuple(await self._host.files.checkpoints(self._folder))
+    async def _find(self, ended: bool) -> tuple[Checkpoint, ...]:
+        return tuple(await self._host.files.checkpoints(self._folder, ended=ended))
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but no longer than until somebody asks or the job ends."""
