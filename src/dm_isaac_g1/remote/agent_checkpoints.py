@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Staged by transformers 4.36 and 4.37 (tmp-), set aside by us (broken-), kept as best by GR00T's callback (-best-).
 CHECKPOINT = re.compile(r"(tmp-|broken-)?checkpoint-(\d{1,12})(-best-[\w.=+-]*)?$", re.ASCII)
 WEIGHTS = re.compile(r".*\.safetensors$|(pytorch_)?model.*\.bin$")
-#: A checkpoint in which nothing changed for so many seconds is not being written: a complete one, and an incomplete one,
+#: A checkpoint in which nothing changed for so many seconds is not being written: a complete one; an incomplete one,
 #: whose writer may pause between two files (to gather shards, for a slow disk).
 FRESH, PAUSE = 5.0, 30.0
 
