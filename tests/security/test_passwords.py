@@ -23,6 +23,7 @@ import watching
 import yaml
 from passwordhost import PasswordHost, openssh
 from sshd import keygen, public, running
+from terminal import terminal
 
 from required import require_sshd
 
@@ -253,6 +254,23 @@ def test_an_accident_that_holds_the_password_tells_nobody(
         assert "[redacted]" in err
 
 
+def test_the_console_says_what_to_do_and_holds_the_password_no_longer(
+    pair: tuple[Fleet, PasswordHost, PasswordHost],
+) -> None:
+    fleet, workstation, spark = pair
+    fleet.env_file(WORKSTATION_PASSWORD=WRONG)
+    with watching.processes(WRONG) as seen, terminal(fleet.argv()) as screen:
+        assert screen.watch(30, until=b"keyring set"), screen.seen[-3000:]
+        assert screen.watch(10, until=b"SPARK_PASSWORD"), screen.seen[-3000:]
+        screen.watch(3)
+        screen.type(b"q")
+        assert screen.end(20) == 0
+    assert (workstation.heard, spark.heard) == ([WRONG], [])
+    assert WRONG.encode() not in screen.seen
+    assert not seen
+    fleet.clean_of(WRONG)
+
+
 # At a terminal.
 
 
@@ -457,7 +475,7 @@ def test_a_keyring_that_fails_or_is_not_there_is_as_an_empty_one(
     for done in (failing, missing):
         assert done.returncode == 5
         assert len(done.stderr.splitlines()) == 1
-        assert "gave no other way in" in done.stderr
+        assert "refuses our keys and wants a password; " in done.stderr
 
 
 def test_nothing_of_a_keyring_is_loaded_before_a_host_refused_us() -> None:

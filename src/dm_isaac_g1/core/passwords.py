@@ -57,7 +57,7 @@ class Passwords:
         name = self._config.password_name(host) if self._config else None
         if name:
             ways.append(f"{name} in .env")
-        return "give its password: " + ", or ".join(ways) if ways else ""
+        return ", or ".join(ways)
 
     @property
     def _keyring_speaks_of_hosts(self) -> bool:

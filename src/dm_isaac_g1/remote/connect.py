@@ -290,7 +290,7 @@ def _advised(refusal: AuthFailed, target: Target, secrets: Secrets | None) -> Au
     advice = advise(target.name) if advise is not None and refusal.password else None
     if not advice:
         return refusal
-    fix = f"{refusal.fix}, or {advice}"
+    fix = f"{advice}; or {refusal.fix}"
     return AuthFailed(refusal.what, where=refusal.where, fix=fix, locked=refusal.locked, password=True)
 
 

@@ -96,8 +96,10 @@ def _refused(target: Target, seen: Seen) -> AuthFailed:
             password=seen.takes_password,
         )
     who = f"{target.user}@{address}" if target.user else address
+    instead = "wants a password" if seen.takes_password else "gave no other way in"
+    way = "the password" if seen.password else instead
     return AuthFailed(
-        f"{who} refuses our keys and {'the password' if seen.password else 'gave no other way in'}",
+        f"{who} refuses our keys and {way}",
         where=target.name,
         fix=f"check the user name; give the host your key: ssh-copy-id {_copy_id(target)}",
         password=seen.takes_password,
