@@ -373,6 +373,7 @@ async def test_a_password_is_used_only_after_the_keys_and_stands_nowhere(box: Ss
         assert PasswordServer.tries == 2
     finally:
         server.close()
+        await server.wait_closed()
 
 
 async def _shell(process: asyncssh.SSHServerProcess[bytes]) -> None:
@@ -383,8 +384,12 @@ async def _shell(process: asyncssh.SSHServerProcess[bytes]) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-    process.exit(await child.wait())
+    try:
+        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+        process.exit(await child.wait())
+    finally:
+        # What redirecting leaves to be awaited (Queue.join) is awaited by this alone.
+        await process.wait_closed()
 
 
 # By way of others.

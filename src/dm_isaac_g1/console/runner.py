@@ -71,7 +71,8 @@ class Runner:
 
     async def _hosts(self) -> Any:
         try:
-            await asyncio.wait_for(self.app.fleet_ready.wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await self.app.fleet_ready.wait()
         except TimeoutError:
             raise DmG1Error("the fleet is not open yet", fix="try again in a moment") from None
         return self.app.fleet.hosts if self.app.fleet is not None else None

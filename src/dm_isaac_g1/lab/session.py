@@ -191,8 +191,9 @@ async def _attend(
             task.cancel()
         await asyncio.gather(inputs, gone, *outputs, return_exceptions=True)
         if not ended.done():
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(to_child(b""), GRACE)
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await to_child(b"")
             await _clear(child.pid, ended)
 
 
