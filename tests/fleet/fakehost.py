@@ -58,10 +58,11 @@ def ask(op: str, *args: Any) -> Any:
 
 
 class FakeFiles:
-    """Files of this machine. `reads` counts the bytes that `follow` gave, by path."""
+    """Files of this machine. `reads` counts the bytes that `follow` gave, by path; `pieces` what `read` gave."""
 
     def __init__(self) -> None:
         self.reads: dict[str, int] = {}
+        self.pieces: list[tuple[str, int]] = []
         self.fail: Exception | None = None
         self.disk: Disk | None = None
 
@@ -82,8 +83,11 @@ class FakeFiles:
         return [msgspec.defstruct("Entry", ["name", "kind"])(each["name"], each["kind"]) for each in ask("list", path)]
 
     async def read(self, path: str, offset: int = 0, size: int = 65536) -> FileChunk:
+        self._check()
         said = ask("read", path, offset, size)
-        return self._chunk(base64.b64decode(said["data"]), said)
+        data = base64.b64decode(said["data"])
+        self.pieces.append((path, len(data)))
+        return self._chunk(data, said)
 
     @staticmethod
     def _chunk(data: bytes, said: dict[str, Any], restarted: bool = False) -> FileChunk:

@@ -76,9 +76,8 @@ def test_a_save_that_will_fail_is_named_with_its_time_and_the_bytes_missing() ->
     there.apply(forecast(Verdict.FAIL))
     alert = only(holds(there))
     assert (alert.kind, alert.severity, alert.run) == ("disk", "critical", RUN)
-    assert "step 300" in alert.title
-    assert "10 m" in alert.title
-    assert "21.0 GB" in alert.title
+    assert alert.title == "save at step 300 will not fit, 21.0 GB missing"
+    assert alert.detail == "on /data, in 10 m: because"
     assert "checkpoint-1" in alert.fix
 
 

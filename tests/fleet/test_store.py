@@ -10,8 +10,9 @@ from fakehost import job, sample
 
 from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.runs import MetricPoint, TrainProgress
+from dm_isaac_g1.core.samples import Disk
 from dm_isaac_g1.fleet.logs import KEPT
-from dm_isaac_g1.fleet.store import Store
+from dm_isaac_g1.fleet.store import DISK_HISTORY, DISKS, Store
 
 RUN = "20261120T120000-run-0a0a0a"
 
@@ -82,3 +83,24 @@ def test_nan_crosses_the_wire_and_comes_back() -> None:
     back = ev.decode(line)
     assert isinstance(back, ev.Metrics)
     assert math.isnan(back.points[0].value)
+
+
+def test_disks_are_remembered_every_ten_seconds_for_an_hour_and_no_more_of_them_than_fit() -> None:
+    store = Store()
+    for second in range(2 * 3600):
+        disk = Disk(dev=1, mount="/", total=1000, avail=1000 - second // 10)
+        store.apply(ev.Sample(sample=sample(t_mono=float(second), disks=(disk,))))
+    view = store.hosts["ws"]
+    past = view.disk_history[1]
+    assert len(past) == DISK_HISTORY
+    assert (past[-1], past[-2]) == (pytest.approx(71.9), pytest.approx(71.8))
+    many = tuple(Disk(dev=dev, mount=f"/{dev}", total=10, avail=5) for dev in range(2, 500))
+    store.apply(ev.Sample(sample=sample(t_mono=3.0, disks=many)))  # the host was started anew
+    assert len(view.disk_history) == DISKS and 1 not in view.disk_history
+
+
+def test_what_a_host_does_not_say_leaves_no_trace_in_its_histories() -> None:
+    store = Store()
+    store.apply(ev.Sample(sample=sample(gpu={"util": None}, memory=None)))
+    view = store.hosts["ws"]
+    assert not (view.gpu_history or view.vram_history or view.memory_history or view.cpu_history or view.disk_history)

@@ -76,10 +76,10 @@ async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
 
     recipe = chosen_recipe(ctx, params)
     name = ctx.name_for(params.host, "train")
-    yield Progress(text=f"Connecting to {name}")
+    yield Progress(text=f"Connecting to {name}", transient=True)
     host = await ctx.host(name)
     now = time.time()
-    yield Progress(text=f"Checking datasets and disk on {name}")
+    yield Progress(text=f"Checking datasets and disk on {name}", transient=True)
     info = await preflight.datasets(host, recipe)
     spec = compose(recipe, host.profile, new_job_id(recipe.name, now), host.path, dataset_info=info)
     findings = await preflight.check(ctx, host, spec, params)
@@ -87,10 +87,10 @@ async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
         yield Progress(text=line)
     spec = msgspec.structs.replace(spec, created=now, user=ctx.by, client="dm-g1", forced=findings.forced)
     if params.dry_run:
-        yield Result(
-            text=f"Would start {spec.id} on {name}",
-            data={"id": spec.id, "host": name, "argv": list(spec.argv), "output": spec.output_dir, "dry_run": True},
-        )
+        found = findings.forecast
+        word = {"verdict": found.verdict.value, "reason": found.reason, "mount": found.mount} if found else None
+        plan = {"id": spec.id, "host": name, "argv": list(spec.argv), "output": spec.output_dir, "forecast": word}
+        yield Result(text=f"Would start {spec.id} on {name}", data=plan | {"dry_run": True})
         return
     await preflight.set_aside(host, spec, findings)
     job = await host.jobs.start(spec)

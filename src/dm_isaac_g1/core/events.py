@@ -38,6 +38,8 @@ class Progress(Event, frozen=True, kw_only=True, tag="progress"):
     done: float | None = None
     total: float | None = None
     unit: str = ""
+    #: It is only worth saying while one waits ("Connecting to ..."): no finding, gone with the next.
+    transient: bool = False
 
 
 class Log(Event, frozen=True, kw_only=True, tag="log"):

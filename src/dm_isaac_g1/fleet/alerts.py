@@ -102,31 +102,35 @@ def disk(host: HostView, store: Store, thresholds: Thresholds, now: float) -> It
             host=host.name,
             run=failing.run if failing else None,
             title=disk_title(forecast),
-            detail=forecast.reason,
+            detail=disk_detail(forecast),
             fix=disk_fix(forecast),
         )
 
 
 def disk_title(forecast: Forecast) -> str:
-    """One line: what will not fit, when, and by how much."""
+    """A few words that stay the same: what will not fit, and by how much."""
     if forecast.verdict is not Verdict.FAIL:
-        what = (
-            "the next saves fit, with less than the reserve left" if forecast.saves else "less than the reserve is left"
-        )
-        return f"{forecast.mount}: {what}"
+        return "saves fit, with less than the reserve left" if forecast.saves else "less than the reserve is left"
     failing = forecast.failing
     if failing is None:
-        when = f" in {duration(forecast.full_in)}" if forecast.full_in is not None else ""
-        return f"{forecast.mount} will be full{when}"
-    what = "the final model" if failing.kind == "final" else f"the checkpoint at step {failing.step}"
-    when = f" in {duration(failing.eta)}" if failing.eta else ""
-    return f"{forecast.mount}: {what} will fail{when}, {size(forecast.missing)} missing"
+        return "a disk will be full"
+    what = "final model" if failing.kind == "final" else f"save at step {failing.step}"
+    return f"{what} will not fit, {size(forecast.missing)} missing"
+
+
+def disk_detail(forecast: Forecast) -> str:
+    """Where, when and why."""
+    failing = forecast.failing
+    eta = failing.eta if failing is not None else forecast.full_in
+    when = f", in {duration(eta)}" if eta and forecast.verdict is Verdict.FAIL else ""
+    return f"on {forecast.mount}{when}: {forecast.reason}"
 
 
 def disk_fix(forecast: Forecast) -> str:
     """What would free enough, the least risk first; else what would free most."""
     helps = enough(forecast, forecast.remedies) or sorted(forecast.remedies, key=lambda each: -each.bytes)[:1]
-    return "; ".join(f"{each.title}: {size(each.bytes)}" for each in helps[:3])
+    own = f"{forecast.failing.run}: " if forecast.failing is not None else ""
+    return "; ".join(f"{each.title.removeprefix(own)}: {size(each.bytes)}" for each in helps[:3])
 
 
 def temperature(host: HostView, store: Store, thresholds: Thresholds, now: float) -> Iterator[Alert]:

@@ -25,6 +25,7 @@ from dm_isaac_g1.core.events import Alert, Event, Job
 from dm_isaac_g1.core.runs import Diagnosis, JobInfo, JobState
 from dm_isaac_g1.fleet import alerts
 from dm_isaac_g1.fleet.following import Following
+from dm_isaac_g1.fleet.glimpses import Glimpses
 from dm_isaac_g1.fleet.hosts import Hosts
 from dm_isaac_g1.fleet.keeper import Keeper, expected
 from dm_isaac_g1.fleet.monitors.disk import DiskMonitor
@@ -76,6 +77,7 @@ class Fleet:
         self._diagnoses: dict[str, Diagnosis] = {}
         self._listed: set[str] = set()
         self._focus: str | None = None
+        self._glimpses = Glimpses(self._host_of, self.apply, self._diagnosed)
 
     async def __aenter__(self) -> Fleet:
         await self._stack.__aenter__()
@@ -86,6 +88,7 @@ class Fleet:
             for name in self._names:
                 self._watch(await self.hosts.open(name))
             self._keeper.keep("alerts", self._watch_alerts)
+            self._keeper.keep("glimpses", self._glimpses.watch)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -107,6 +110,16 @@ class Fleet:
         if run != self._focus:
             self._focus = run
             self._choose()
+
+    def in_view(self, runs: Iterable[str]) -> None:
+        """The runs whose rows somebody sees: of those that are not followed, the last figures are read once."""
+        seen = [self.store.runs[id].job for id in runs if id in self.store.runs and id not in self._following]
+        self._glimpses.want(job for job in seen if job.state.ended)
+
+    def _host_of(self, job: JobInfo) -> Host | None:
+        view = self.store.hosts.get(job.host)
+        up = view is not None and view.status.state == "up" and job.host in self._disks
+        return self.hosts.opened(job.host) if up and job.id not in self._following else None
 
     def caught_up(self, run: str) -> bool:
         """Whether all that a run had to say at first is in the picture."""

@@ -134,7 +134,17 @@ async def forecast_planned(
     rate = assumed(spec.trainer, await _earlier_speed(host, jobs, spec.trainer) if background else None)
     planned = Writer(run=spec.id, plan=spec.save, step=step, checkpoints=there, rate=rate, rate_assumed=True)
     said = await _forecast(host, jobs, thresholds, background, (planned, spec.output_dir))
-    return next((each for each in said if any(save.run == spec.id for save in each.saves) or each.failing), None)
+    word = next((each for each in said if any(save.run == spec.id for save in each.saves) or each.failing), None)
+    return _unnamed(word, spec.id) if word is not None else None
+
+
+def _unnamed(word: Forecast, planned: str) -> Forecast:
+    """The forecast without the id of a job that is not there yet: whoever launches it knows which it is."""
+    remedies = tuple(
+        msgspec.structs.replace(each, title=each.title.removeprefix(f"{planned}: ")) for each in word.remedies
+    )
+    reason = word.reason.replace(f"{planned}'s ", "the ").replace(f" of {planned}", "")
+    return msgspec.structs.replace(word, remedies=remedies, reason=reason)
 
 
 async def _earlier_speed(host: Host, jobs: Iterable[JobInfo], trainer: str | None) -> float | None:

@@ -21,6 +21,8 @@ from dm_isaac_g1.fleet.logs import LogBuffer
 
 #: Samples kept for the history bars: ten minutes at one a second.
 HISTORY = 600
+#: Looks at a disk kept, and seconds between two of them at least: an hour. Disks of a host that are remembered.
+DISK_HISTORY, DISK_EVERY, DISKS = 360, 10.0, 16
 #: Moves of a run's bar kept, for its speed and for noticing that it stands still.
 TICKS = 256
 
@@ -37,9 +39,35 @@ class HostView:
     returned: float = 0.0
     gpu_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     memory_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    vram_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    cpu_history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    #: Used share in percent by device, newest last, and the host's time of the last look.
+    disk_history: dict[int, deque[float]] = field(default_factory=dict)
+    disks_seen: float | None = None
     forecasts: tuple[Forecast, ...] = ()
     #: When the guard said so: what it says of times counts from then.
     judged_at: float = 0.0
+
+    def take(self, sample: HostSample, now: float) -> None:
+        """Take a sample in, and its figures into the histories."""
+        self.sample, self.seen = sample, now
+        gpu = sample.gpus[0] if sample.gpus else None
+        if gpu is not None and gpu.util is not None:
+            self.gpu_history.append(gpu.util)
+        if gpu is not None and gpu.mem_used is not None and gpu.mem_total:
+            self.vram_history.append(100 * gpu.mem_used / gpu.mem_total)
+        if sample.cpu is not None:
+            self.cpu_history.append(sample.cpu)
+        if sample.memory:
+            self.memory_history.append(100 * sample.memory.used / max(1, sample.memory.total))
+        # A host that was started anew counts its seconds from the beginning.
+        since = None if self.disks_seen is None else sample.t_mono - self.disks_seen
+        if sample.disks and (since is None or not 0 <= since < DISK_EVERY):
+            self.disks_seen = sample.t_mono
+            before, self.disk_history = self.disk_history, {}
+            for disk in sample.disks[:DISKS]:
+                past = self.disk_history[disk.dev] = before.get(disk.dev) or deque(maxlen=DISK_HISTORY)
+                past.append(100 * (disk.total - disk.avail) / max(1, disk.total))
 
 
 @dataclass(slots=True)
@@ -96,12 +124,7 @@ class Store:
     def _take(self, event: ev.Event) -> Iterable[str]:
         match event:
             case ev.Sample(sample=sample):
-                host = self._host(sample.host)
-                host.sample, host.seen = sample, time.time()
-                if sample.gpus and sample.gpus[0].util is not None:
-                    host.gpu_history.append(sample.gpus[0].util)
-                if sample.memory:
-                    host.memory_history.append(100 * sample.memory.used / max(1, sample.memory.total))
+                self._host(sample.host).take(sample, time.time())
                 return (f"host:{sample.host}",)
             case ev.HostStatus(host=name):
                 host = self._host(name)
