@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import socket
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,9 +114,11 @@ async def login(
     secrets: Secrets | None = None,
     credentials: Credentials | None = None,
     reach: float = CONNECT_TIMEOUT,
+    opened: socket.socket | None = None,
 ) -> Connection:
     """Connect and authenticate. `reach`: seconds until the host must have answered at all.
 
+    `opened`: a TCP connection to the host, to begin with; it is ours from now on.
     Raises HostUnreachable, HostUntrusted, AuthFailed, ConfigError.
     """
     kept = credentials if credentials is not None else Credentials()
@@ -123,8 +126,9 @@ async def login(
     try:
         while True:
             try:
-                return Connection(await _attempt(target, jumps, kept, reach), target, jumps)
+                return Connection(await _attempt(target, jumps, kept, reach, opened), target, jumps)
             except AuthFailed as refusal:
+                opened = None
                 if not await _ask(target, secrets, kept, refusal):
                     # A password that was refused is not sent a second time.
                     kept.password = None
@@ -150,13 +154,17 @@ async def _jump(target: Target, secrets: Secrets | None, reach: float) -> list[a
 
 
 async def _attempt(
-    target: Target, jumps: list[asyncssh.SSHClientConnection], kept: Credentials, reach: float
+    target: Target,
+    jumps: list[asyncssh.SSHClientConnection],
+    kept: Credentials,
+    reach: float,
+    opened: socket.socket | None = None,
 ) -> asyncssh.SSHClientConnection:
     """One connection attempt; what asyncssh raises becomes our errors."""
     import asyncssh
 
     seen = Seen()
-    task = asyncio.create_task(_connect(target, jumps, kept, seen))
+    task = asyncio.create_task(_connect(target, jumps, kept, seen, **({} if opened is None else {"sock": opened})))
     try:
         await _answered(task, seen, reach)
         return await task
@@ -167,6 +175,8 @@ async def _attempt(
         raise explain(error, target, seen) from error
     finally:
         await tasks.end(task)
+        if opened is not None and (task.cancelled() or task.exception() is not None):
+            opened.close()
 
 
 async def _connect(

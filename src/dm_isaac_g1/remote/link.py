@@ -1,7 +1,8 @@
 """One SSH connection a host, kept alive and shared by everything; reconnected with back-off.
 
-A refusal (untrusted key, failed login) stops it for good: trying again would only feed fail2ban. `retry` begins anew
-once the user has mended it.
+A host that nothing reaches is knocked at (remote.knock) until it answers; only what fails after that backs off. A
+refusal (untrusted key, failed login) stops it for good: trying again would only feed fail2ban. `retry` begins anew once
+the user has mended it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -28,18 +30,24 @@ from dm_isaac_g1.remote.connect import (
     Secrets,
     login,
 )
+from dm_isaac_g1.remote.knock import Door
+from dm_isaac_g1.remote.refusals import Seen, explain
 from dm_isaac_g1.remote.sessions import Sessions
-from dm_isaac_g1.remote.target import resolve
+from dm_isaac_g1.remote.target import Target, resolve
 
 State = Literal["connecting", "up", "away", "refused", "off"]
 
-#: After the link broke, the next tries come quickly for so long, each waiting so short: a link that returns is used
-#: within two seconds. Then full jitter over 0.5 s * 2^n, capped at 30 s.
+#: Where there is no knocking (behind a jump host) or where SSH itself fails: after the link broke, the next tries come
+#: quickly for so long, each waiting so short. Then full jitter over 0.5 s * 2^n, capped at 30 s.
 EAGER_FOR = 120.0
 EAGER_PAUSE = 0.9
 EAGER_REACH = 3.0
 BACKOFF_FIRST = 0.5
 BACKOFF_CAP = 30.0
+#: A host is knocked at for so long before the configuration is read again, and its address looked up.
+KNOCK_FOR = 30.0
+#: Seconds between looks for an address of a host that has none.
+NO_ADDRESS_PAUSE = 1.5
 #: A connection that held this long counts as good again.
 STEADY_AFTER = 10.0
 
@@ -65,6 +73,7 @@ class Link:
         self._states: Broadcast[LinkState] = Broadcast()
         self._retry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._door: Door | None = None
         self.state = LinkState("off", time.time())
         self.connection: Connection | None = None
         self.sessions = Sessions(name)
@@ -134,11 +143,16 @@ class Link:
             eager = time.monotonic() - broke < EAGER_FOR
             try:
                 target = await resolve(self.name, self._ssh, self._ssh_config)
+                opened = await self._knock(target)
+                if target.door is not None and opened is None:
+                    failures = 0
+                    continue
                 connection = await login(
                     target,
                     secrets=self._secrets,
                     credentials=self._credentials,
                     reach=EAGER_REACH if eager and failures else CONNECT_TIMEOUT,
+                    opened=opened,
                 )
             except (HostUntrusted, AuthFailed, ConfigError) as error:
                 self._enter("refused", error)
@@ -159,6 +173,25 @@ class Link:
             failures = 1 if broke - began < STEADY_AFTER else 0
             self._enter("away", HostUnreachable("the connection was lost", where=self.name, fix="reconnecting"))
             await self._pause(backoff(failures, eager=True))
+
+    async def _knock(self, target: Target) -> socket.socket | None:
+        """A TCP connection to the host, where it takes one; None after a while, or where it is not for us to knock."""
+        if target.door is None:
+            return None
+        if self._door is None or (self._door.host, self._door.port) != target.door:
+            self._door = Door(*target.door)
+
+        def refused(error: OSError) -> None:
+            why = explain(error, target, Seen())
+            if self.state.state != "away" or self.state.error is None or self.state.error.line() != why.line():
+                self._enter("away", why)
+
+        try:
+            return await self._door.knock(refused, KNOCK_FOR)
+        except OSError as error:
+            refused(error)
+            await self._pause(NO_ADDRESS_PAUSE)
+            return None
 
     async def _hold(self, connection: Connection) -> None:
         """Serve one connection until it is gone."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 _SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+#: Settings that make it more than a connection to a name and a port.
+_OTHER_WAYS = ("ProxyCommand", "BindAddress", "AddressFamily", "CanonicalizeHostname")
 #: Key files that OpenSSH tries without being told, ssh(1) -i.
 _DEFAULT_KEYS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 
@@ -45,6 +47,8 @@ class Target:
     address: str
     #: ProxyJump, hop by hop.
     jumps: tuple[str, ...]
+    #: Host and port of a plain TCP connection to it; None where the configuration has another way there.
+    door: tuple[str, int] | None
     #: Key files that exist; None: asyncssh's defaults.
     keys: tuple[str, ...] | None
     own_ciphers: bool
@@ -119,6 +123,7 @@ async def resolve(name: str, ssh: str, ssh_config: str | None = None) -> Target:
         alias=bool(alias),
         address=bracketed(str(alias or options.host), options.port),
         jumps=jumps,
+        door=None if jumps or any(settings.get(each) for each in _OTHER_WAYS) else (options.host, options.port),
         keys=keys,
         own_ciphers=settings.get("Ciphers") is not None,
     )
