@@ -112,7 +112,9 @@ def test_a_real_terminal_gets_no_command_from_data() -> None:
     """The bytes that a pseudo-terminal receives: every escape sequence in them is one that Textual makes."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 48, 160, 0, 0))
-    env = dict(os.environ, TERM="xterm-256color", COLORTERM="truecolor")
+    # Terminal sizes in variables, as test runners set them, would outdo the terminal's own.
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(Path(__file__).parents[1])], stdin=slave, stdout=slave, stderr=slave, env=env
     )

@@ -52,7 +52,9 @@ class Terminal:
             os.setsid()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-        env = dict(os.environ, TERM="xterm-256color", COLORTERM="truecolor")
+        # Terminal sizes in variables, as test runners set them, would outdo the terminal's own.
+        env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
         self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env, preexec_fn=own)
         os.close(slave)
         self.seen = b""
