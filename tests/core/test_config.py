@@ -163,6 +163,14 @@ def test_an_env_that_is_not_text_or_far_too_large_is_refused() -> None:
     assert "larger than 64 KiB" in refusal()
 
 
+def test_an_env_that_is_a_pipe_is_refused_and_a_folder_of_that_name_is_none_of_ours() -> None:
+    os.mkfifo(".env")
+    assert ".env: a named pipe, not a regular file" in refusal()
+    Path(".env").unlink()
+    Path(".env").mkdir()
+    load_config("workstation-spark")
+
+
 def test_a_broken_profile_is_an_error_at_once() -> None:
     file = Path("p.yaml")
     file.write_text("hosts: 3\n")

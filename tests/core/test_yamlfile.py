@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -191,3 +192,11 @@ def test_any_text_is_a_value_or_a_config_error(tmp_path: Path, text: str) -> Non
         yamlfile.load(file, Outer)
     except ConfigError as error:
         assert "any.yaml" in error.line()
+
+
+def test_a_pipe_or_a_device_is_refused_and_never_waited_for(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(ConfigError, match=r"file\.yaml: a named pipe, not a regular file"):
+        yamlfile.load(file, Outer)
+    with pytest.raises(ConfigError, match="/dev/zero: a device, not a regular file"):
+        yamlfile.load("/dev/zero", Outer)

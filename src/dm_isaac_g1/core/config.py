@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import msgspec
 
-from dm_isaac_g1.core import paths, profiles, redact, targets
+from dm_isaac_g1.core import paths, plainfile, profiles, redact, targets
 from dm_isaac_g1.core.errors import ConfigError
 from dm_isaac_g1.core.profile import Host, Profile
 from dm_isaac_g1.core.targets import Target
@@ -167,7 +167,7 @@ def _variables() -> Iterator[tuple[str, Setting]]:
         if value := os.environ.get(name):
             yield name, Setting(value, f"${name}")
     for file in (Path.cwd() / ".env", paths.config_dir() / ".env"):
-        if file.is_file():
+        if file.exists() and not file.is_dir():  # `.env` may be a virtual environment's folder
             yield from _read(file)
 
 
@@ -175,8 +175,7 @@ def _read(file: Path) -> Iterator[tuple[str, Setting]]:
     from dotenv.parser import parse_stream
 
     try:
-        with file.open("rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
+        data = plainfile.read(file, _MAX_BYTES + 1)
         text = data.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(file)) from None

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 import yaml
 
-from dm_isaac_g1.core import expected
+from dm_isaac_g1.core import expected, plainfile
 from dm_isaac_g1.core.errors import ConfigError
 from dm_isaac_g1.core.expected import Field
 
@@ -117,8 +117,7 @@ def raise_first(path: Path, problems: list[Problem]) -> None:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = plainfile.read(path, MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError("no such file", where=str(path)) from None
     except OSError as error:
