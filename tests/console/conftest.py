@@ -47,7 +47,13 @@ def asked() -> Asked:
 
 @pytest.fixture
 def console(asked: Asked) -> Callable[..., DmG1App]:
-    def make(scene: Store | str = "training", *, theme: str = "dm-dark", profile: Any = scenes.PROFILE) -> DmG1App:
+    def make(
+        scene: Store | str = "training",
+        *,
+        theme: str | None = "dm-dark",
+        profile: Any = scenes.PROFILE,
+        memory: Any = None,
+    ) -> DmG1App:
         store = scenes.SCENES[scene]() if isinstance(scene, str) else scene
         return DmG1App(
             profile,
@@ -56,6 +62,7 @@ def console(asked: Asked) -> Callable[..., DmG1App]:
             perform=asked,
             now=lambda: scenes.NOW,
             clock=False,
+            memory=memory,
         )
 
     return make

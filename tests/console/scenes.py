@@ -608,12 +608,16 @@ class SceneFleet:
         self.store = store
         self.hosts = None
         self.focused: str | None = None
+        self.seen: set[str] = set()
 
     def apply(self, event: ev.Event) -> None:
         self.store.apply(event)
 
     def focus(self, run: str | None) -> None:
         self.focused = run
+
+    def in_view(self, runs: Iterable[str]) -> None:
+        self.seen = set(runs)
 
 
 def fleet_of(store: Store) -> Callable[..., Any]:

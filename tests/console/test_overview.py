@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from dm_isaac_g1.console import marks
 from dm_isaac_g1.core import events as ev
-from dm_isaac_g1.core.runs import JobState
+from dm_isaac_g1.core.runs import JobState, MetricPoint, TrainProgress
 
 from . import scenes
 from .conftest import settled, text_of
@@ -127,13 +128,16 @@ async def test_tab_walks_the_panes_and_enter_gives_one_the_whole_screen(console)
             await pilot.press("tab")
             await pilot.pause(0.1)
             seen.append(app.overview._focused_pane())
+            assert app.focused is not None and app.focused.region.area > 0, f"{seen[-1]} is on the screen"
         assert seen == ["loss", "log", "checkpoints", "hosts", "runs"]
         await pilot.press("tab", "tab", "enter")
         await pilot.pause(0.2)
-        assert set(app.overview._arranged.regions) == {"header", "footer", "log"}
+        assert app.focused is not None
+        assert app.focused.region.width >= SMALL[0] - 4, "the log has the whole width"
+        assert app.focused.region.height >= SMALL[1] - 6, "and height"
         await pilot.press("escape")
         await pilot.pause(0.2)
-        assert "runs" in app.overview._arranged.regions
+        assert app.overview.runs.region.area > 0
 
 
 async def test_the_filter_narrows_runs_and_log_and_escape_drops_it(console) -> None:
@@ -197,7 +201,7 @@ async def test_a_profile_rebinds_keys_and_is_told_what_is_wrong(console) -> None
 
 async def test_help_and_palette_know_every_key_and_action(console) -> None:
     app = console()
-    async with app.run_test(size=(160, 90)) as pilot:
+    async with app.run_test(size=(160, 120)) as pilot:
         await settled(pilot)
         await pilot.press("question_mark")
         await pilot.pause(0.2)
@@ -298,3 +302,93 @@ async def test_a_run_that_ends_says_how(console) -> None:
         await pilot.pause(0.4)
         text = text_of(app)
         assert "✗ failed" in text and "out of GPU memory" in text
+
+
+async def test_the_rows_in_view_are_told_to_the_fleet(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        assert app.fleet.seen == {scenes.RUN, scenes.DONE, scenes.FULL}
+
+
+async def test_an_older_run_shows_its_last_value_before_its_curve_is_read(console) -> None:
+    store = scenes.training()
+    store.runs[scenes.DONE].curves.by_name.clear()
+    store.apply(
+        ev.Metrics(host="workstation", run=scenes.DONE, points=(MetricPoint(name="loss", step=4000, value=0.0421),))
+    )
+    app = console(store)
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        row = next(row.plain for row in app.overview.runs._rows if "g1-reach-bc" in row.plain)
+        assert "4000/4000" in row and "0.0421" in row
+        await pilot.press("down")
+        await settled(pilot)
+        assert "Its last loss is 0.0421, at step 4000." in text_of(app)
+
+
+async def test_a_loss_that_prints_as_zero_and_is_nan_says_nan(console) -> None:
+    app = console()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        point = MetricPoint(name="loss", step=6110, value=0.0)
+        progress = TrainProgress(step=6110, max_steps=10_000, phase="training", nan_step=6110, nan_now=True)
+        app.fleet.store.apply(ev.Metrics(host="workstation", run=scenes.RUN, points=(point,), progress=progress))
+        await pilot.pause(0.4)
+        row = next(row.plain for row in app.overview.runs._rows if "g1-pick-n16" in row.plain)
+        assert "NaN" in row
+
+
+async def test_every_meter_of_a_host_has_its_history_in_one_column(console) -> None:
+    async with console("disk_fails").run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        rows = [row.plain for row in pilot.app.overview.hosts._rows]
+    graphs = {}
+    for label in ("GPU", "VRAM", "RAM", "CPU", "/workspace", "/"):
+        row = next(row for row in rows if row.split()[:1] == [label])
+        graphs[label] = next(at for at, char in enumerate(row) if "\u2800" <= char <= "\u28ff")
+    assert len(set(graphs.values())) == 1
+    assert any("✗ FAIL" in row and "51.8 GB free" in row for row in rows)
+
+
+async def test_alerts_on_the_whole_screen_say_why_and_what_to_do(console) -> None:
+    app = console("disk_fails")
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        app.overview.alerts.focus()
+        await pilot.pause(0.1)
+        assert "enter tells all of it" in text_of(app)
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+        text = text_of(app)
+        assert "in 46 m" in text and "→ dm-g1 checkpoints clean" in text and scenes.RUN in text
+
+
+async def test_the_end_of_a_long_line_can_be_read_at_80_columns(console) -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        await pilot.press("tab", "tab")
+        app.fleet.store.apply(ev.Log(host="workstation", source=scenes.RUN, lines=("x" * 90 + " the cause",)))
+        await pilot.pause(0.4)
+        assert "the cause" not in text_of(app)
+        await pilot.press("right")
+        await pilot.pause(0.2)
+        assert "the cause" in text_of(app) and "from column 41" in text_of(app)
+        await pilot.press("left", "left")
+        await pilot.pause(0.2)
+        assert "from column" not in text_of(app)
+
+
+async def test_help_explains_every_mark_there_is(console) -> None:
+    app = console()
+    async with app.run_test(size=(80, 200)) as pilot:
+        await settled(pilot)
+        await pilot.press("question_mark")
+        await pilot.pause(0.3)
+        text = text_of(app)
+    for table in (marks.RUNS, marks.HOSTS, marks.VERDICTS, marks.SEVERITIES):
+        for mark in table.values():
+            assert f"{mark.glyph} {mark.word}" in text, mark
+    for sign in ("◢ stopping", "◢ being written", "✗ partial", "SIMULATED", "█ ▓ ▒ ░", "━━━╸───"):
+        assert sign in text, sign

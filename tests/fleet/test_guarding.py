@@ -113,7 +113,7 @@ async def test_a_planned_run_gets_a_verdict_although_others_write(tmp_path: Path
 
 
 async def test_what_is_said_of_a_planned_run_is_without_the_id_that_it_does_not_have_yet(tmp_path: Path) -> None:
-    word = await planned(Planned(tmp_path, 10**8), None)
+    word = await planned(Planned(tmp_path, 8 * 10**7), None)
     assert word.verdict is Verdict.FAIL and word.remedies
     assert word.failing.run.endswith("0b0b0b")
     assert "0b0b0b" not in " ".join([word.reason, *(each.title for each in word.remedies)])

@@ -20,6 +20,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from dm_isaac_g1.console import keys, themes
+from dm_isaac_g1.console.memory import Memory, usual
 from dm_isaac_g1.console.overview import Overview
 from dm_isaac_g1.console.runner import Perform, Runner
 from dm_isaac_g1.core.events import HostStatus
@@ -55,7 +56,9 @@ class DmG1App(App[int]):
         perform: Perform | None = None,
         now: Callable[[], float] = time.time,
         clock: bool = True,
+        memory: Memory | None = None,
     ) -> None:
+        self.memory = memory or Memory(None)
         self._themes, self._theme_problems = themes.load()
         self._themed = False
         super().__init__()
@@ -69,13 +72,17 @@ class DmG1App(App[int]):
         self._table, self._key_problems = keys.rebound(profile.defaults.keys)
         #: Names of keys whose action is there.
         self.doable = frozenset(key.name for key in self._table)
-        wanted = theme or profile.defaults.theme
+        # What was asked for now, then what was chosen last; one chosen from a file that is gone is not missed.
+        chosen = self.memory.choices.theme
+        wanted = theme or (chosen if chosen in self._themes else None) or profile.defaults.theme
         self.runner = Runner(self, perform)
         self.fleet_ready = asyncio.Event()
         self._missing_theme = wanted if wanted not in self._themes else None
         self.theme = wanted if wanted in self._themes else next(iter(self._themes), "textual-dark")
         self._themed = True
-        self.overview = Overview(profile, _before(profile, now()), now=now, table=self._table, clock=clock)
+        self.overview = Overview(
+            profile, _before(profile, now()), now=now, table=self._table, clock=clock, memory=self.memory
+        )
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -125,6 +132,11 @@ class DmG1App(App[int]):
         if self.fleet is not None:
             self.fleet.focus(run)
 
+    def look_over(self, runs: tuple[str, ...]) -> None:
+        """The runs whose rows are on the screen: the fleet reads their last figures, once."""
+        if self.fleet is not None:
+            self.fleet.in_view(runs)
+
     # -- words
 
     def say(self, text: str, *, severity: Any = "information", timeout: float = 6.0) -> None:
@@ -139,7 +151,12 @@ class DmG1App(App[int]):
 
     def next_theme(self) -> None:
         names = list(self._themes)
-        self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
+        self.choose_theme(names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0])
+
+    def choose_theme(self, name: str) -> None:
+        """Wear a theme, today and from now on."""
+        self.theme = name
+        self.memory.keep(theme=name)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the Overview, every theme."""
@@ -153,9 +170,7 @@ class DmG1App(App[int]):
                 command = f"dm-g1 {action.group} {action.verb}"
                 yield SystemCommand(action.title, command, lambda name=action.name: self.open_form(name))
         for name in self._themes:
-            yield SystemCommand(
-                f"Theme {name}", "How the console looks", lambda name=name: setattr(self, "theme", name)
-            )
+            yield SystemCommand(f"Theme {name}", "How the console looks", lambda name=name: self.choose_theme(name))
 
     def _caller(self, call: str) -> Callable[[], Any]:
         return lambda: self.run_worker(self.run_action(call, self.overview))
@@ -222,6 +237,6 @@ def run(
     fleet_factory: FleetFactory | None = None,
 ) -> int:
     """Show the console until the user quits; the process's exit code."""
-    app = DmG1App(profile, config, theme=theme, fleet_factory=fleet_factory)
+    app = DmG1App(profile, config, theme=theme, fleet_factory=fleet_factory, memory=Memory(usual()))
     app.run()
     return app.return_code or 0

@@ -13,7 +13,7 @@ from dm_isaac_g1.console.panes.pane import View
 from dm_isaac_g1.core.runs import JobState
 
 #: Keys that leave the footer first where it is short; help knows them all.
-_GIVE_WAY = ("open", "palette", "filter", "next", "checkpoints.clean")
+_GIVE_WAY = ("filter", "palette", "open", "next", "checkpoints.clean")
 
 
 class Header(Static):

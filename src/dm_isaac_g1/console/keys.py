@@ -38,10 +38,12 @@ KEYS = (
     Key("plot.smoother", "right_square_bracket", "plot_smooth(1)", "More smoothing", "Plot"),
     Key("plot.metric", "v", "plot_metric", "Next metric", "Plot"),
     Key("plot.dots", "b", "dots", "Braille or block graphs", "Plot"),
+    Key("log.left", "left", "log_side(-1)", "Back to where its lines begin", "Log"),
+    Key("log.right", "right", "log_side(1)", "The rest of its long lines", "Log"),
     Key("follow", "f", "follow", "Follow the end of the log", "Log"),
     Key("picture", "P", "picture", "Save a picture of the screen (SVG)", "Console"),
     Key("theme", "T", "next_theme", "Next theme", "Console"),
-    Key("help", "question_mark", "help", "All keys", "Console", "help"),
+    Key("help", "question_mark", "help", "Every key, and what the signs mean", "Console", "help"),
     Key("quit", "q", "quit", "Quit; every run goes on", "Console", "quit"),
 )
 
@@ -53,6 +55,8 @@ _SIGNS = {
     "left_square_bracket": "[",
     "right_square_bracket": "]",
     "escape": "esc",
+    "left": "←",
+    "right": "→",
     "shift+tab": "shift+tab",
 }
 

@@ -15,6 +15,7 @@ from textual.widgets import Input
 from dm_isaac_g1.console import arrangement, keys
 from dm_isaac_g1.console.arrangement import PANES, STAGE, ArrangedLayout, Wishes
 from dm_isaac_g1.console.bar import Footer, Header
+from dm_isaac_g1.console.memory import Memory
 from dm_isaac_g1.console.panes import alerts, checkpoints, hosts, log, loss, runs
 from dm_isaac_g1.console.panes.pane import View
 from dm_isaac_g1.console.rows import Rows
@@ -45,12 +46,13 @@ class Overview(Screen[None]):
         now: Callable[[], float],
         table: tuple[keys.Key, ...],
         clock: bool = True,
+        memory: Memory | None = None,
     ) -> None:
         super().__init__()
         self.profile = profile
-        self.view = View(store, now)
+        self.memory = memory or Memory(None)
+        self.view = View(store, now, braille=self.memory.choices.braille)
         self.stage = STAGE[0]
-        self.maximised: str | None = None
         self._arranged = ArrangedLayout()
         self._by_user = False
         self._subscription: Subscription | None = None
@@ -58,7 +60,7 @@ class Overview(Screen[None]):
         self.header = Header(self.view, profile.name, clock=clock)
         self.hosts = hosts.Hosts(self.view, roles)
         self.runs = runs.Runs(self.view)
-        self.loss = loss.Loss(self.view)
+        self.loss = loss.Loss(self.view, self.memory.choices.log_scale, self.memory.choices.smoothing)
         self.log_tail = log.LogTail(self.view)
         self.checkpoints = checkpoints.Checkpoints(self.view)
         self.alerts = alerts.Alerts(self.view)
@@ -75,6 +77,15 @@ class Overview(Screen[None]):
 
         assert isinstance(self.app, DmG1App)
         return self.app
+
+    @property
+    def maximised(self) -> str | None:
+        """The pane that has the whole screen."""
+        return self.view.zoomed
+
+    @maximised.setter
+    def maximised(self, id: str | None) -> None:
+        self.view.zoomed = id
 
     @property
     def layout(self) -> ArrangedLayout:
@@ -161,6 +172,7 @@ class Overview(Screen[None]):
         if regions == self._arranged.regions:
             return False
         self._arranged.regions = regions
+        self._clear_arrangement_cache()  # refresh clears its ancestors' only: a screen would keep the old places
         self.refresh(layout=True)
         if self.focused is not None and not self._holds(self.focused.id or ""):
             self.runs.focus()
@@ -207,6 +219,10 @@ class Overview(Screen[None]):
     def _selected(self, message: Rows.Selected) -> None:
         self.select_run(message.key)
         self.action_sync_all()
+
+    @on(runs.Runs.Seen)
+    def _seen(self, message: runs.Runs.Seen) -> None:
+        self.dm.look_over(message.runs)
 
     # -- keys
 
@@ -264,17 +280,23 @@ class Overview(Screen[None]):
 
     def action_plot_log(self) -> None:
         self.loss.toggle_log()
+        self.memory.keep(log_scale=self.loss.log_scale)
 
     def action_plot_smooth(self, by: int) -> None:
         self.loss.smoother(by)
+        self.memory.keep(smoothing=self.loss.weight)
 
     def action_plot_metric(self) -> None:
         self.loss.next_metric()
 
     def action_dots(self) -> None:
         self.view.braille = not self.view.braille
+        self.memory.keep(braille=self.view.braille)
         self.loss.draw()
         self.action_sync_all()
+
+    def action_log_side(self, by: int) -> None:
+        self.log_tail.sideways(by)
 
     def action_follow(self) -> None:
         self.log_tail.action_edge(1)

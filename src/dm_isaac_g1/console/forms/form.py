@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
@@ -48,6 +48,8 @@ class ActionForm(Dialog[Params]):
             for field in action.fields()
             if field.name not in self.HIDDEN
         ]
+        #: What the field at hand means, in full: beside it there may be room for half of it.
+        self.meaning = Static("", id="meaning")
         self.command = Static("", id="command")
         self.trouble = Static("", id="trouble")
         self.trouble.display = False
@@ -55,7 +57,7 @@ class ActionForm(Dialog[Params]):
     def body(self) -> list[Widget]:
         summary = self.action.help.split("\n", 1)[0]
         about = Static(Content.styled(summary, "$muted"), classes="about")
-        return [about, Static("", classes="gap"), *self.rows, Static("", classes="gap"), self.command, self.trouble]
+        return [about, Static("", classes="gap"), *self.rows, self.meaning, self.command, self.trouble]
 
     def keys(self) -> list[tuple[str, str]]:
         keys = [("enter", "start"), ("tab", "next field")]
@@ -65,6 +67,10 @@ class ActionForm(Dialog[Params]):
 
     def on_mount(self) -> None:
         self.show_command()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        row = next((row for row in self.rows if row.editor is event.widget), None)
+        self.meaning.update(Content.styled(row.field.description if row is not None else "", "$muted"))
 
     def values(self) -> dict[str, Any]:
         """What the user said, without what they left alone."""

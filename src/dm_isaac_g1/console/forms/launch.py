@@ -32,9 +32,6 @@ PAUSE = 0.5
 #: The word that overrides the guard.
 FORCE = "force"
 
-#: Beginnings of what `train.start` says only while one waits; the rest of its words are findings and stay.
-_ON_THE_WAY = ("Connecting", "Checking")
-
 Perform = Callable[[Action, Params], AsyncIterator[Event]]
 
 
@@ -133,7 +130,7 @@ class LaunchForm(ActionForm):
         try:
             async for event in self.perform(self.action, params):
                 match event:
-                    case Progress(text=text) if text.startswith(_ON_THE_WAY):
+                    case Progress(text=text, transient=True):
                         self.say([Content.styled(f"{shown.line(text)}…", "$muted")])
                     case Progress(text=text):
                         lines.append(Content.styled(shown.line(text), "$muted"))

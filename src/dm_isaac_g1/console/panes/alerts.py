@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from textual.content import Content
 
 from dm_isaac_g1.console import marks, shown
@@ -12,6 +14,8 @@ from dm_isaac_g1.core.events import Alert
 
 #: Columns from which an alert may take a second line.
 ROOMY = 110
+#: Columns that a severity takes.
+_INDENT = 11
 _ORDER = ("critical", "warning", "info")
 
 
@@ -38,9 +42,26 @@ def lines(alert: Alert, view: View, width: int) -> list[Content]:
     if fix.plain and head.cell_length + 2 + fix.cell_length <= room:
         head = head + Content("  ") + fix
     elif fix.plain and width >= ROOMY:
-        below = [Content(" " * 11) + fix]
+        below = [Content(" " * _INDENT) + fix]
     head = head.truncate(max(1, room), ellipsis=True)
     return [Content("").join([head, Content(" " * max(0, room - head.cell_length)), since]), *below]
+
+
+def in_full(alert: Alert, view: View, width: int) -> list[Content]:
+    """All that is known of an alert, on as many lines as that takes."""
+    mark = marks.SEVERITIES[alert.severity]
+    since = f"since {shown.clock(alert.since)}, {shown.age(view.clock() - alert.since)}" if alert.since else ""
+    run = view.store.runs.get(alert.run) if alert.run else None
+    where = "  ".join(
+        each for each in (shown.name(alert.host, 24), shown.name(run.id, 64) if run else "", since) if each
+    )
+    lines = [Content.assemble((f"{mark.glyph} {mark.word:<8} ", f"bold {mark.style}"), (where, MUTED))]
+    for text, style, lead in ((alert.title, "bold", ""), (alert.detail, "", ""), (alert.fix, "", "→ ")):
+        wrapped = textwrap.wrap(shown.line(text, 2000), max(8, width - _INDENT - len(lead)))
+        for index, line in enumerate(wrapped):
+            sign = Content.styled(lead if index == 0 else " " * len(lead), mark.style)
+            lines.append(Content(" " * _INDENT) + sign + Content.styled(line, style))
+    return [*lines, Content("")]
 
 
 class Alerts(Rows):
@@ -55,11 +76,21 @@ class Alerts(Rows):
         return "alerts" in topics
 
     def rows_at(self, width: int) -> list[Content]:
+        """As they stand beside other panes."""
         return [line for alert in ordered(self.view) for line in lines(alert, self.view, width)]
 
     def sync(self) -> None:
         width = self.scrollable_content_region.width
         if not width:
             return
-        retitle(self, title("Alerts", str(len(self.view.store.alerts))))
-        self.show(self.rows_at(width))
+        full = self.view.zoomed == self.id
+        more = "  enter tells all of it" if self.screen.focused is self and not full else ""
+        retitle(self, title("Alerts", f"{len(self.view.store.alerts)}{more}"))
+        every = [line for alert in ordered(self.view) for line in in_full(alert, self.view, width)] if full else None
+        self.show(self.rows_at(width) if every is None else every)
+
+    def on_focus(self) -> None:
+        self.sync()
+
+    def on_blur(self) -> None:
+        self.sync()

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from dm_isaac_g1.console import columns, marks, shown
 from dm_isaac_g1.console.columns import Column
-from dm_isaac_g1.console.marks import FAINT, MUTED
+from dm_isaac_g1.console.marks import FAINT, MUTED, Mark
 from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.core.forecasts import Forecast, Remedy, SaveForecast, Verdict
@@ -30,14 +30,19 @@ COMING = (
 )
 
 
+COMPLETE = Mark("✓", "complete", "$success")
+WRITING = Mark("◢", "being written", "$warning")
+PARTIAL = Mark("✗", "partial", "$error")
+
+
 def saved(checkpoint: Checkpoint, now: float, *, ended: bool = False) -> list[Content]:
     """A checkpoint's cells, in the order of SAVED. `ended`: nobody writes any more, whatever the times of files say."""
     if checkpoint.writing and not ended:
-        state = Content.styled("◢ being written", "$warning")
+        state = WRITING.content()
     elif not checkpoint.complete:
-        state = Content.styled("✗ partial", "$error")
+        state = PARTIAL.content()
     else:
-        state = Content.styled("✓ complete", "$success")
+        state = COMPLETE.content()
         if not checkpoint.full:
             state += Content.styled(", weights only", MUTED)
     if checkpoint.best:

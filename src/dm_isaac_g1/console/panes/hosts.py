@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 
 from textual.content import Content
 
@@ -15,10 +16,12 @@ from dm_isaac_g1.core.samples import Disk, Gpu, HostSample, Memory
 from dm_isaac_g1.core.units import UNKNOWN, size
 from dm_isaac_g1.fleet.store import HostView
 
-#: Cells: a label (a mount point fits), a figure at the right edge, a graph of the last minutes.
+#: Cells: a label (a mount point fits), a figure at the right edge, a graph of the last minutes (a disk's: last hour).
 _LABEL = 11
 _FIGURE = 18
 _GRAPH = 12
+#: Columns from which a pool that CPU and GPU share has room for a graph beside its parts.
+_ROOMY = 62
 
 
 def block(host: HostView, view: View, width: int, *, role: str = "", detail: int = 3) -> list[Content]:
@@ -43,8 +46,8 @@ def block(host: HostView, view: View, width: int, *, role: str = "", detail: int
     if detail == 3:
         if not any(gpu.unified for gpu in sample.gpus):
             body.append(_memory(sample.memory, host, view, width))
-        body.append(_cpu(sample, width))
-    body += [_disk(disk, host, width) for disk in sample.disks]
+        body.append(_cpu(sample, host, view, width))
+    body += [_disk(disk, host, view, width) for disk in sample.disks]
     if host.status.state != "up":
         # What is shown is old: the whole block stands back, its head says since when.
         body = [Content.styled(each.plain, FAINT) for each in body]
@@ -109,16 +112,17 @@ def _gpu(gpu: Gpu, host: HostView, sample: HostSample, view: View, width: int, d
     style = FAINT if stale else "$gpu"
     lines.append(_meter("GPU", _share(gpu.util, 100), style, shown.percent(gpu.util), past, width))
     if gpu.unified and sample.memory:
-        lines += _pool(sample.memory, width)[: 2 if detail == 3 else 1]
+        lines += _pool(sample.memory, host, view, width)[: 2 if detail == 3 else 1]
     else:
         used, total = gpu.mem_used, gpu.mem_total
-        lines.append(_meter("VRAM", _share(used, total), "$memory", shown.pair(used, total), None, width))
+        past = _graph(host.vram_history, view, "$memory") if first else None
+        lines.append(_meter("VRAM", _share(used, total), "$memory", shown.pair(used, total), past, width))
     if stale:
         lines.append(Content.styled(f"  ▲ {shown.line(sample.gpu_note or 'GPU figures are old')}", "$warning"))
     return lines
 
 
-def _pool(memory: Memory, width: int) -> list[Content]:
+def _pool(memory: Memory, host: HostView, view: View, width: int) -> list[Content]:
     """Unified memory: one pool that CPU and GPU share, split into who holds it. GPU-held is not known on every
     machine: then it counts as used by "other"."""
     gpu = memory.gpu or 0
@@ -130,7 +134,8 @@ def _pool(memory: Memory, width: int) -> list[Content]:
         ("cache", reclaimable, MUTED),
         ("free", memory.free, FAINT),
     ]
-    cells = width - _LABEL - 4 - _FIGURE
+    past = [Content(" "), _graph(host.memory_history, view, "$memory")] if width >= _ROOMY else []
+    cells = width - _LABEL - 4 - _FIGURE - (_GRAPH + 1 if past else 0)
     places = 0 if memory.total >= 100e9 else 1
     strip = bars.stacked([amount for _, amount, _ in parts], cells)
     bar = [Content.styled(text, style) for text, (_, _, style) in zip(strip, parts, strict=False)]
@@ -140,7 +145,7 @@ def _pool(memory: Memory, width: int) -> list[Content]:
         for shade, (name, amount, style) in zip(bars.SHADES, parts, strict=True)
     ]
     return [
-        Content("").join([_label("pool"), *bar, Content(f"  {figure:>{_FIGURE}}")]),
+        Content("").join([_label("pool"), *bar, *past, Content(f"  {figure:>{_FIGURE}}")]),
         _spread(Content(""), Content("  ").join(legend) + Content.styled(" GB", MUTED), width),
     ]
 
@@ -151,23 +156,33 @@ def _memory(memory: Memory | None, host: HostView, view: View, width: int) -> Co
     return _meter("RAM", _share(used, total), "$memory", shown.pair(used, total), past, width)
 
 
-def _cpu(sample: HostSample, width: int) -> Content:
+def _cpu(sample: HostSample, host: HostView, view: View, width: int) -> Content:
     load = UNKNOWN if sample.load1 is None else f"load {sample.load1:.1f}"
     load += f"/{sample.cpus}" if sample.cpus else ""
-    return _meter("CPU", _share(sample.cpu, 100), "$cpu", f"{load}  {shown.percent(sample.cpu)}", None, width)
+    past = _graph(host.cpu_history, view, "$cpu")
+    return _meter("CPU", _share(sample.cpu, 100), "$cpu", f"{load}  {shown.percent(sample.cpu)}", past, width)
 
 
-def _disk(disk: Disk, host: HostView, width: int) -> Content:
+def _disk(disk: Disk, host: HostView, view: View, width: int) -> Content:
+    """Bar and graph as above it, then the guard's word; a graph gives way where the word is a long one."""
     verdict = _verdict(host, disk)
     mark = marks.VERDICTS[verdict]
     share = _share(disk.total - disk.avail, disk.total)
     style = mark.style if verdict in (Verdict.FAIL, Verdict.TIGHT) else "$disk"
     word, glyph = ("read-only", "▲") if disk.readonly else (mark.word, mark.glyph)
-    said = Content.styled(f"{glyph} {word}".ljust(_GRAPH), f"bold {mark.style}")
+    said = Content.styled(f"{glyph} {word}", f"bold {mark.style}")
     if verdict is Verdict.UNKNOWN and not disk.readonly:
-        said = Content(" " * _GRAPH)
+        said = Content("")
     label = disk.mount if len(disk.mount) < _LABEL or not disk.paths else disk.paths[0]
-    return _meter(shown.name(label, _LABEL - 1), share, style, f"{size(disk.avail)} free", said, width)
+    figure = f"{size(disk.avail)} free"
+    bar = max(4, width - _LABEL - 4 - _FIGURE - _GRAPH - 1)
+    left = width - _LABEL - 2 - bar - 1
+    graph = max(0, min(_GRAPH, left - said.cell_length - 1 - len(figure) - 1))
+    past = _graph(host.disk_history.get(disk.dev, ()), view, style, graph)
+    line = Content("").join(
+        [_label(shown.name(label, _LABEL - 1)), *_bar(share, bar, style), Content(" "), past, Content(" "), said]
+    )
+    return _spread(line, Content(figure), width)
 
 
 def _meter(label: str, share: float | None, style: str, figure: str, past: Content | None, width: int) -> Content:
@@ -188,8 +203,8 @@ def _label(text: str) -> Content:
     return Content.styled(f"  {text:<{_LABEL}}", MUTED)
 
 
-def _graph(values: object, view: View, style: str) -> Content:
-    return Content.styled(bars.history(list(values), _GRAPH, braille=view.braille), style)  # type: ignore[call-overload]
+def _graph(values: Iterable[float], view: View, style: str, width: int = _GRAPH) -> Content:
+    return Content.styled(bars.history(list(values), width, braille=view.braille), style)
 
 
 def _spread(left: Content, right: Content, width: int) -> Content:

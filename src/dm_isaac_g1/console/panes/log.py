@@ -13,6 +13,8 @@ from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.fleet.store import RunView
 
+#: Cells that a step sideways goes, and the most that a line is followed.
+STEP, FARTHEST = 40, 2000
 #: What a line is about, by what stands in it: the first that is found colours it (the words stay what they are).
 _TINTS = (
     (("Traceback", "Error", "error:", "CRITICAL", "FATAL"), "$error"),
@@ -35,6 +37,8 @@ class LogTail(Rows):
         super().__init__(id="log")
         self.view = view
         self.following = True
+        #: The column of a line that stands at the left edge.
+        self.column = 0
         self._shown: tuple[str | None, int, str, str] = (None, -1, "", "")
         retitle(self, title("Log"))
 
@@ -65,7 +69,8 @@ class LogTail(Rows):
         self._lines = list(buffer.lines)
         if self.view.filter:
             self._lines = [line for line in self._lines if self.view.filter in line.lower()]
-        self._rows, self._keys = _Lazy(self._lines), []  # type: ignore[assignment]
+        self.column = 0 if fresh else self.column
+        self._rows, self._keys = _Lazy(self._lines, self.column), []  # type: ignore[assignment]
         if not self._lines:
             self._rows = [Content.styled(_nothing(run, self.view.filter), MUTED)]
         self._fit()
@@ -79,13 +84,26 @@ class LogTail(Rows):
         if fresh:
             self.call_after_refresh(self._place_thumb)
 
+    def sideways(self, by: int) -> None:
+        """Show the lines from another column on."""
+        column = min(FARTHEST, max(0, self.column + by * STEP))
+        if column == self.column or not isinstance(self._rows, _Lazy):
+            return
+        self.column = column
+        self._rows = _Lazy(self._lines, column)  # type: ignore[assignment]
+        self._strips.clear()
+        self._say()
+        self.refresh()
+
     def _say(self) -> None:
         run = self.view.selected
         if run is None:
             return
         state = "" if self.following else f"  paused {self._below()} lines above the end, End follows"
         dropped = f"  {run.log.dropped} lines were left out" if run.log.dropped else ""
-        detail = Content.assemble((shown.name(run.id, 48), MUTED), (state, "$warning"), (dropped, "$warning"))
+        column = f"  from column {self.column + 1}, ← goes back" if self.column else ""
+        parts = [(shown.name(run.id, 48), MUTED), *((text, "$warning") for text in (column, state, dropped))]
+        detail = Content.assemble(*parts)
         retitle(self, title("Log", detail))
 
     def _below(self) -> int:
@@ -120,12 +138,12 @@ def _nothing(run: RunView, filtered: str) -> str:
 class _Lazy:
     """Lines as rows of content, each made when it is asked for."""
 
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
+    def __init__(self, lines: list[str], column: int = 0) -> None:
+        self._lines, self._column = lines, column
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def __getitem__(self, index: int) -> Content:
-        text = shown.line(self._lines[index], 2048)
-        return Content.styled(text, tint(text))
+        text = shown.line(self._lines[index], FARTHEST + 512)
+        return Content.styled(text[self._column :], tint(text))

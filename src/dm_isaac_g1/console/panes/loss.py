@@ -42,13 +42,13 @@ def spans_decades(curve: Curve) -> bool:
 class Loss(Container):
     """The plot and its choices."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, log_scale: bool | None = None, weight: float = 0.9) -> None:
         super().__init__(id="loss")
         self.view = view
         self.metric = "loss"
         #: None: a curve that falls over more than two decades is drawn on a log scale, where its end can be seen.
-        self.log_scale: bool | None = None
-        self.weight = 0.9
+        self.log_scale = log_scale
+        self.weight = weight
         self._plot: Plot | None = None
         self._loading = False
         self._drawn: tuple[object, ...] | None = None
@@ -79,7 +79,9 @@ class Loss(Container):
 
     def toggle_log(self) -> None:
         curve = self.curve
-        self.log_scale = not (curve is not None and self._log(curve))
+        wanted = not (curve is not None and self._log(curve))
+        # What would be done anyway is no choice: each curve is judged by itself again.
+        self.log_scale = None if curve is not None and wanted == spans_decades(curve) else wanted
         self.draw()
 
     def _log(self, curve: Curve) -> bool:
@@ -117,6 +119,9 @@ class Loss(Container):
             self._later.stop()
             self._later = None
         curve = self.curve
+        if curve is not None and len(curve) == 1 and self.view.selected is not None:
+            # One value is no curve: of an older run its last, until the rest is read.
+            curve = None if self.view.selected.job.state.ended else curve
         self.set_class(curve is None, "-empty")
         if curve is None:
             self._drawn = None
@@ -153,6 +158,8 @@ class Loss(Container):
         run = self.view.selected
         if run is None:
             return "The selected run's loss, raw and smoothed."
+        if (curve := self.curve) is not None:
+            return f"Its last {self.metric} is {shown.figure(curve.values[-1])}, at step {curve.steps[-1]}."
         return "This run logged no value." if run.job.state.ended else "No value logged yet."
 
     async def _load(self) -> None:

@@ -27,6 +27,8 @@ class View:
     braille: bool = True
     #: The two-column arrangement is on.
     wide: bool = True
+    #: The pane that has the whole screen.
+    zoomed: str | None = None
 
     @property
     def selected(self) -> RunView | None:

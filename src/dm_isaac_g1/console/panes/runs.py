@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from textual.content import Content
+from textual.message import Message
 
 from dm_isaac_g1.console import bars, columns, marks, shown
 from dm_isaac_g1.console.columns import Column
@@ -42,6 +43,8 @@ BRIEF = (
     Column("saved", 5, "right", keep=30),
     Column("ends", 0, keep=90),
 )
+#: A run that somebody asked to stop, until it has.
+STOPPING = marks.Mark("◢", "stopping", "$warning")
 #: Cells at which the bars come in.
 FULL_WIDTH = 110
 
@@ -51,8 +54,9 @@ def cells(run: RunView, now: float, *, brief: bool = False) -> list[Content]:
     job = run.job
     at = picture(run, now)
     mark = marks.RUNS[job.state]
-    state = marks.Mark("◢", "stopping", "$warning") if job.stop and not job.state.ended else mark
-    loss = at.loss
+    state = STOPPING if job.stop and not job.state.ended else mark
+    # A trainer prints NaN as 0.0.
+    loss = math.nan if run.progress.nan_now else at.loss
     complete = sum(checkpoint.complete for checkpoint in run.checkpoints)
     return [
         state.content(),
@@ -124,7 +128,7 @@ FIRST_STEPS = [
     Content(""),
     _step("t", "start a fine-tune: pick a recipe, see that its saves fit, Enter"),
     _step(":", "find anything there is to do"),
-    _step("?", "all keys"),
+    _step("?", "every key, and what the signs on the screen mean"),
     Content(""),
     Content.styled("A run outlives this console: close it, open it again, the run is here.", MUTED),
 ]
@@ -132,6 +136,13 @@ FIRST_STEPS = [
 
 class Runs(Rows):
     """The table of runs; its cursor chooses what plot, checkpoints and log show."""
+
+    class Seen(Message):
+        """Rows of these runs are on the screen."""
+
+        def __init__(self, runs: tuple[str, ...]) -> None:
+            self.runs = runs
+            super().__init__()
 
     def __init__(self, view: View) -> None:
         super().__init__(id="runs", selectable=True, head=True)
@@ -161,3 +172,15 @@ class Runs(Rows):
         rows += [columns.row(table, layout, cells(run, now, brief=brief)) for run in runs]
         self.show(rows, [None, *(run.id for run in runs)])
         self.select(self.view.run)
+        self._look()
+
+    def _look(self) -> None:
+        """Say which rows can be seen: of older runs nothing more is read than what their row shows."""
+        top, height = int(self.scroll_offset.y), self.scrollable_content_region.height
+        seen = tuple(key for key in self._keys[top : top + height] if key is not None)
+        if seen:
+            self.post_message(self.Seen(seen))
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._look()
