@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
+from pathlib import Path
+
 import pytest
 
 from dm_isaac_g1.core.profile import Thresholds
 from dm_isaac_g1.core.runs import SavePlan
 from dm_isaac_g1.finetuning.rates import POINTS, Pace, remaining, stall
+from dm_isaac_g1.finetuning.trainlog import TrainLogReader
+
+LOGS = Path(__file__).parent.parent / "data" / "logs"
 
 PLAN = SavePlan(save_steps=100, max_steps=1000)
 
@@ -85,6 +92,58 @@ def test_points_that_come_in_bursts_have_a_speed() -> None:
         for step in range(10):
             pace.add(burst * 10 + step, burst * 10.0)
     assert pace.speed == pytest.approx(49 / 40)
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.37, 0.81])
+@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize("speed", [0.7, 3.1, 13.0, 31.0])
+@pytest.mark.parametrize("known", [True, False])
+def test_the_speed_is_right_within_a_tenth_although_times_are_whole_seconds(
+    phase: float, every: int, speed: float, known: bool
+) -> None:
+    """As a bar tells them; a save of five seconds every hundred steps, known to be one or not."""
+    pace, now = Pace(save_steps=100 if known else 0), 1000.0 + phase
+    for step in range(1, 1001):
+        now += 1 / speed
+        if step % every == 0:
+            pace.add(step, float(math.floor(now)))
+        if step > 700 and step % every == 0:
+            assert pace.speed == pytest.approx(speed, rel=0.1)
+        if step % 100 == 0:
+            now += 5.0
+
+
+def test_intervals_that_are_often_long_count() -> None:
+    """A loader that makes every fourth interval ten times as long is how the run goes."""
+    pace, now = Pace(), 0.0
+    for point in range(1, 61):
+        now += 20.0 if point % 4 == 0 else 2.0
+        pace.add(point * 10, now)
+    assert pace.speed == pytest.approx(40 / 26, rel=0.1)
+
+
+def test_a_time_that_is_a_little_late_does_not_begin_the_measuring_anew() -> None:
+    pace = Pace()
+    for step in range(10, 1001, 10):
+        late = 1.5 if step % 70 == 0 else 0.0
+        pace.add(step, 1000.0 + step / 13 + late)
+    assert pace.speed == pytest.approx(13.0, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["REAL_n16trainer_ok", "REAL_resumed", "REAL_interrupted_torchrun_sigint"])
+def test_the_speed_of_a_log_read_whole_is_the_trainers_own(name: str) -> None:
+    """Its own: what it says at its end of the steps it made, else its bar, which is right where nothing was resumed."""
+    data = (LOGS / f"{name}.log").read_bytes()
+    points = [each for each in TrainLogReader().feed(data, 1e6) if each.name == "loss"]
+    pace = Pace(100)
+    pace.extend((each.step, each.wall) for each in points)
+    runtime = re.search(rb"'train_runtime': ([\d.]+)", data)
+    if runtime:
+        steps = points[-1].step - points[0].step + 10
+        truth = steps / float(runtime[1])
+    else:
+        truth = float(re.findall(rb" ([\d.]+)it/s\]", data)[-2])
+    assert pace.speed == pytest.approx(truth, rel=0.1)
 
 
 def test_a_stall_is_many_times_a_steps_time_and_two_minutes_at_least() -> None:

@@ -88,3 +88,26 @@ def test_what_is_told_of_a_run_does_not_change_when_it_goes_on() -> None:
     store.apply(ev.MetricColumns(host="ws", run=RUN, columns={"loss": columns([(2, 0.25, 2.0)])}))
     assert list(told.columns["loss"].steps) == [1]
     assert list(store.runs[RUN].curves.by_name["loss"].values) == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("few", [1, 256])
+@pytest.mark.parametrize("late", [-1.0, 0.7, 3.0])
+def test_the_exact_time_of_an_event_file_wins_over_the_logs_whichever_comes_first(
+    monkeypatch: pytest.MonkeyPatch, few: int, late: float
+) -> None:
+    monkeypatch.setattr(curves, "_FEW", few)
+    for order in ("log first", "events first"):
+        curve = Curve()
+        for source in ("log", "events") if order == "log first" else ("events", "log"):
+            if source == "log":
+                curve.add(10, 0.5, 100.0 + late, rough=True)
+            else:
+                curve.extend_columns(array("q", [10]), array("d", [0.512]), array("d", [100.0]))
+        assert (curve.values[0], curve.walls[0], curve.rough[0]) == (0.512, 100.0, 0), order
+
+
+def test_a_step_that_a_resumed_run_logs_again_is_taken_from_its_log_before_its_event_file_is_read() -> None:
+    curve = Curve()
+    curve.add(10, 0.5, 100.0)
+    curve.add(10, 0.4, 160.0, rough=True)
+    assert (curve.values[0], curve.walls[0], curve.rough[0]) == (0.4, 160.0, 1)

@@ -63,3 +63,22 @@ def test_smoothing_passes_over_nan_and_is_true_at_the_start() -> None:
     assert smoothed([2.0]) == pytest.approx(2.0)
     assert smoothed([2.0, math.nan, 2.0]) == pytest.approx(2.0)
     assert smoothed([]) is None
+
+
+def test_the_speed_is_from_exact_times_where_there_are_any() -> None:
+    """The log's times are by another clock here, seconds off, and whole; they would tear the speed apart."""
+    there = run(seconds=0.1)
+    store = Store()
+    store.runs[RUN] = there
+    exact = tuple(
+        MetricPoint(name="loss", step=s, value=1.0, wall=NOW - 100 + (s - 480) * 0.077) for s in range(10, 481, 10)
+    )
+    store.apply(ev.Metrics(at=NOW, host="ws", run=RUN, points=exact))
+    assert picture(there, NOW).rate == pytest.approx(10, rel=0.01)  # much older: those of another start
+    exact = tuple(
+        MetricPoint(name="loss", step=s, value=1.0, wall=NOW - 4 + (s - 480) * 0.077) for s in range(10, 481, 10)
+    )
+    there = run(seconds=0.077)
+    store.runs[RUN] = there
+    store.apply(ev.Metrics(at=NOW, host="ws", run=RUN, points=exact))
+    assert picture(there, NOW).rate == pytest.approx(13, rel=0.01)

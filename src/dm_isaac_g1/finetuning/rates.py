@@ -15,8 +15,16 @@ from statistics import median
 from dm_isaac_g1.core.profile import Thresholds
 from dm_isaac_g1.core.runs import SavePlan
 
-#: Log points that the speed is the median of.
-POINTS = 50
+#: Intervals between log points that the speed is taken from: so many, and more while they span fewer seconds than
+#: `SPAN` (times from a bar are whole seconds, so a few seconds of them tell little), `MOST` at most.
+POINTS, SPAN, MOST = 50, 60.0, 1000
+#: Seconds that a time may be wrong by: one read from a bar, or from when its line was seen.
+COARSE = 2.0
+#: Seconds of coarse times that are enough for a speed: saves among fewer are no longer than the times are wrong.
+ENOUGH = 10.0
+#: An interval so many times as long as the usual one, and longer than what a coarse time explains, holds a pause.
+#: Where more than this share of them are, they are no pauses but the run's way to go.
+PAUSE, SELDOM = 1.5, 0.2
 #: Steps a second that a run is taken to go at where none was ever timed: slower than trainers go on what they are meant
 #: for, because a slow run leaves others more time to fill its disk. By trainer; "" for the rest.
 ASSUMED = {"bc": 2.0, "": 0.1}
@@ -31,16 +39,19 @@ class Pace:
 
     def __init__(self, save_steps: int = 0) -> None:
         self.save_steps = save_steps
-        self._points: deque[tuple[int, float]] = deque(maxlen=POINTS + 1)
+        self._points: deque[tuple[int, float]] = deque(maxlen=MOST + 1)
         self._long: deque[tuple[int, float]] = deque(maxlen=SAVES)
         self._arrived: float | None = None
 
     def add(self, step: int, wall: float | None) -> None:
         """A log point at `step`, written at `wall` (seconds since the epoch; None: unknown, left out).
 
-        A step or a clock that goes back (a resume, a clock that was set) starts the measuring again.
+        A step or a clock that goes back (a resume, a clock that was set) starts the measuring again. A time that goes
+        back by no more than a coarse one may be wrong is left out.
         """
         if wall is None or not math.isfinite(wall):
+            return
+        if self._points and step > self._points[-1][0] and 0 < self._points[-1][1] - wall <= COARSE:
             return
         if self._points and (step <= self._points[-1][0] or wall < self._points[-1][1]):
             if step == self._points[-1][0]:
@@ -49,6 +60,8 @@ class Pace:
         if self._points and self._saved_between(self._points[-1][0], step):
             self._long.append((step - self._points[-1][0], wall - self._points[-1][1]))
         self._points.append((step, wall))
+        while len(self._points) > POINTS + 1 and wall - self._points[1][1] >= SPAN:
+            self._points.popleft()
         self._arrived = wall
 
     def extend(self, points: Iterable[tuple[int, float | None]]) -> None:
@@ -57,15 +70,26 @@ class Pace:
 
     @property
     def speed(self) -> float | None:
-        """Steps a second: the median over the last points, so that a save or a pause between them does not count."""
-        points = list(self._points)
-        times = [(wall - before_wall) / (step - before) for (before, before_wall), (step, wall) in pairwise(points)]
-        middle = median(times) if times else 0.0
-        if middle > 0:
-            return 1 / middle
-        # Points that came in bursts: all of them over all of their time.
-        if len(points) > 1 and points[-1][1] > points[0][1]:
-            return (points[-1][0] - points[0][0]) / (points[-1][1] - points[0][1])
+        """Steps a second: steps over time of the last points, without the intervals that hold a save or a pause.
+
+        Never of single intervals: where times are whole seconds, each of them says nearly nothing.
+        """
+        every = [(step - before, wall - then, step) for (before, then), (step, wall) in pairwise(self._points)]
+        plain = [(steps, took) for steps, took, step in every if not self._saved_between(step - steps, step)]
+        usual = median(took / steps for steps, took in plain) if plain else 0.0
+
+        def without_pauses(intervals: list[tuple[int, float]]) -> list[tuple[int, float]]:
+            steady = [(steps, took) for steps, took in intervals if took <= PAUSE * usual * steps + COARSE]
+            return steady if len(steady) >= (1 - SELDOM) * len(intervals) else intervals
+
+        both = [(steps, took) for steps, took, _ in every]
+        whole = sum(abs(took - round(took)) < 1e-3 for _, took in both)
+        enough = ENOUGH if 2 * whole > len(both) else 0.0
+        # Points that came in bursts have no time between them: then all of them over all of their time.
+        for intervals, least in ((without_pauses(plain), enough), (without_pauses(both), 0.0), (both, 0.0)):
+            time = sum(took for _, took in intervals)
+            if time > 0 and time >= least:
+                return sum(steps for steps, _ in intervals) / time
         return None
 
     @property

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import msgspec
 
 from dm_isaac_g1.core.runs import JobState, SavePlan
-from dm_isaac_g1.finetuning.rates import POINTS, Pace, remaining
+from dm_isaac_g1.finetuning.rates import MOST, POINTS, SPAN, Pace, remaining
 from dm_isaac_g1.finetuning.timeline import Writer, save_time
 from dm_isaac_g1.fleet.store import RunView
 
 #: The weight of TensorBoard's smoothing that the figures use.
 SMOOTHING = 0.9
-#: Points that the pace is taken from.
-LAST = POINTS + 1
+#: Points with an exact time that the pace needs to do without those from the log.
+EXACT = 6
 #: No step for so many times a usual one (and a minute) means that there is no speed to speak of.
 STALE = 20.0
 #: The plan of what saves nothing.
@@ -107,7 +107,9 @@ def smoothed(values: Iterable[float], weight: float = SMOOTHING) -> float | None
 def pace_of(run: RunView) -> Pace:
     """The run's pace, from its last log points; from the bar's moves where it has logged too little yet."""
     pace = Pace(run.job.spec.save.save_steps if run.job.spec.save else 0)
-    points = _timed(run)
+    points = _timed(run, exact=True)
+    if len(points) < EXACT:
+        points = _timed(run)
     if len(points) < 2:
         points = [(step, wall) for wall, step in run.ticks]
     pace.extend(points)
@@ -137,12 +139,21 @@ def step_time(run: RunView) -> float | None:
     return 1 / speed if speed else None
 
 
-def _timed(run: RunView) -> list[tuple[int, float]]:
-    """(step, wall) of the loss's last points that have a time; of the longest curve where there is no loss."""
+def _timed(run: RunView, *, exact: bool = False) -> list[tuple[int, float]]:
+    """(step, wall) of the loss's last points that have a time; of the longest curve where there is no loss.
+
+    `exact`: only those that an event file tells to the microsecond. The log's are whole seconds, by another clock.
+    """
     curves = run.curves.by_name
     curve = curves.get("loss") or max(curves.values(), key=len, default=None)
     if curve is None:
         return []
-    first = max(0, len(curve) - LAST)
-    points = zip(curve.steps[first:], curve.walls[first:], strict=True)
-    return [(step, wall) for step, wall in points if math.isfinite(wall)]
+    points: list[tuple[int, float]] = []
+    for index in range(len(curve) - 1, max(-1, len(curve) - 2 - MOST), -1):
+        wall = curve.walls[index]
+        if not math.isfinite(wall) or (exact and curve.rough[index]):
+            continue
+        points.append((curve.steps[index], wall))
+        if len(points) > POINTS and points[0][1] - wall >= SPAN:
+            break
+    return points[::-1]

@@ -145,7 +145,8 @@ class Store:
                 return (f"run:{job.id}", "runs")
             case ev.Metrics(run=id, points=points):
                 if (run := self.runs.get(id)) is not None:
-                    run.curves.extend(points)
+                    # Only a log tells the progress too, and its times are rough; event files tell points alone.
+                    run.curves.extend(points, rough=event.progress is not None)
                     if event.progress is not None:
                         run.advance(event.progress, event.at)
                 return (f"run:{id}", f"curves:{id}") if points else (f"run:{id}",)
