@@ -107,6 +107,54 @@ def test_a_profile_is_written_shown_and_checked(own_home: Path) -> None:
     assert "mine" in dm_g1("profile", "list").stdout
 
 
+@pytest.mark.parametrize(
+    ("defaults", "says"),
+    [
+        ("theme: dm-drak", r"p\.yaml:4: defaults\.theme: no theme 'dm-drak'; did you mean 'dm-dark'\?"),
+        (
+            "keys: {train.strat: x}",
+            r"p\.yaml:4: defaults\.keys\.train\.strat: no action or key is named 'train\.strat'; did you mean 'train",
+        ),
+        ("recipe: lab-bd", r"p\.yaml:4: defaults\.recipe: no recipe 'lab-bd'; did you mean 'lab-bc'\?"),
+        ("recipe: ./nowhere.yaml", r"p\.yaml:4: defaults\.recipe: no recipe '\./nowhere\.yaml'"),
+    ],
+)
+def test_a_name_that_nothing_has_is_told_by_file_line_and_field(own_home: Path, defaults: str, says: str) -> None:
+    profile = own_home / "work" / "p.yaml"
+    profile.write_text(f"hosts:\n  ws: {{ssh: a}}\ndefaults:\n  {defaults}\n")
+    done = dm_g1("profile", "check", str(profile))
+    assert done.returncode == 2
+    assert re.search(says, done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_names_of_keys_are_those_of_the_console() -> None:
+    from dm_isaac_g1.console import keys, themes
+    from dm_isaac_g1.core import names
+
+    assert set(names.KEYS) == {each.name for each in keys.KEYS}
+    assert names.themes() == sorted(themes.load()[0])
+
+
+def test_a_profile_that_is_a_pipe_is_refused_at_once(own_home: Path) -> None:
+    os.mkfifo(own_home / "work" / "p.yaml")
+    done = dm_g1("profile", "check", str(own_home / "work" / "p.yaml"), timeout=10)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a named pipe, not a regular file" in done.stderr
+
+
+def test_a_profile_is_shown_with_the_env_over_it_and_without_secrets(own_home: Path) -> None:
+    Path(own_home / "work" / ".env").write_text(
+        "WORKSTATION_HOST=10.0.0.5\nWORKSTATION_USER=me\nWORKSTATION_PASSWORD=hush-hush-1\n"
+    )
+    for more in ((), ("--json",)):
+        done = dm_g1("profile", "show", "workstation-spark", *more, SPARK_HOST="10.0.0.6", HF_TOKEN="hush-hush-2")
+        assert done.returncode == 0
+        assert "me@10.0.0.5" in done.stdout
+        assert "10.0.0.6" in done.stdout
+        assert "hush" not in done.stdout + done.stderr
+
+
 def test_the_shipped_profiles_are_right() -> None:
     for name in ("lab", "workstation-spark"):
         done = dm_g1("profile", "check", name, "--json")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from dm_isaac_g1.actions.registry import Params, action
+from dm_isaac_g1.core import expected, names, paths, redact
 from dm_isaac_g1.core.errors import ConfigError
 from dm_isaac_g1.core.events import Event, Progress, Result
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
     from dm_isaac_g1.core.profiles import Found
+    from dm_isaac_g1.core.yamlfile import Document, Problem
 
 ProfileName = Annotated[
     str | None,
@@ -42,32 +44,49 @@ class ShowParams(Params, frozen=True, kw_only=True):
 
 @action("profile.show", title="Show a profile", params=ShowParams, needs_profile=False)
 async def show(ctx: Context, params: ShowParams) -> AsyncIterator[Event]:
-    """Show a profile as dm-g1 understands it, every default filled in."""
+    """Show a profile as dm-g1 uses it: every default filled in, and what .env and the environment say over it.
+
+    Secrets are never shown.
+    """
     import yaml
 
-    from dm_isaac_g1.core.profiles import load_profile
+    from dm_isaac_g1.core.config import load_config
 
-    plain = msgspec.to_builtins(load_profile(params.name or ctx.profile_name))
+    plain = _hidden(msgspec.to_builtins(load_config(params.name or ctx.profile_name).profile))
     yield Result(text=yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip(), data={"profile": plain})
+
+
+def _hidden(value: Any) -> Any:
+    """The value without what we know for a secret, wherever somebody wrote it."""
+    if isinstance(value, dict):
+        return {name: _hidden(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(each) for each in value]
+    return redact.hide_known(value) if isinstance(value, str) else value
 
 
 @action("profile.check", title="Check a profile", params=ShowParams, needs_profile=False)
 async def check(ctx: Context, params: ShowParams) -> AsyncIterator[Event]:
     """Read a profile and the recipes it can use; each mistake is told by file, line and field. Contacts no host."""
     from dm_isaac_g1.core import profiles
+    from dm_isaac_g1.core.checks import profile_problems
 
-    path, problems = profiles.check_profile(params.name or ctx.profile_name)
-    wrong = [problem.error(path) for problem in problems]
+    document = profiles.read_profile(params.name or ctx.profile_name)
+    path, problems = document.path, profile_problems(document)
+    listed = profiles.list_recipes(profiles.load_profile(str(path))) if not problems else []
+    problems += unknown_names(document, [each.name for each in listed])
+    wrong = [problem.error(path) for problem in sorted(problems, key=lambda problem: problem.line)]
     recipes: list[str] = []
     if not wrong:
         profile = profiles.load_profile(str(path))
-        for found in profiles.list_recipes(profile):
+        for found in listed:
             recipes.append(found.name)
             try:
                 profiles.load_recipe(str(found.path), profile)
             except ConfigError as error:
                 wrong.append(error)
-        if (default := profile.defaults.recipe) is not None:
+        default = profile.defaults.recipe
+        if default is not None and _is_file(default) and paths.expanded(default).is_file():
             try:
                 profiles.load_recipe(default, profile)
             except ConfigError as error:
@@ -77,6 +96,31 @@ async def check(ctx: Context, params: ShowParams) -> AsyncIterator[Event]:
     if wrong:
         raise wrong[-1]
     yield Result(text=f"{path} is right", data={"path": str(path), "hosts": list(profile.hosts), "recipes": recipes})
+
+
+def unknown_names(document: Document, recipes: list[str]) -> Iterator[Problem]:
+    """Names in the defaults that nothing here has: of a theme, a key, a recipe. `recipes`: those the profile finds."""
+    given = document.value.get("defaults")
+    defaults = given if isinstance(given, dict) else {}
+    theme, recipe, keys = (defaults.get(name) for name in ("theme", "recipe", "keys"))
+    if isinstance(theme, str) and theme not in (known := names.themes()):
+        yield document.problem(("defaults", "theme"), f"no theme {theme!r}", expected.did_you_mean(theme, known))
+    for name in keys if isinstance(keys, dict) else ():
+        if name not in names.KEYS:
+            hint = expected.did_you_mean(name, names.KEYS)
+            yield document.problem(("defaults", "keys", name), f"no action or key is named {name!r}", hint)
+    if isinstance(recipe, str) and recipes and not _is_recipe(recipe, recipes):
+        hint = expected.did_you_mean(recipe, recipes)
+        yield document.problem(("defaults", "recipe"), f"no recipe {recipe!r}", hint)
+
+
+def _is_recipe(recipe: str, known: list[str]) -> bool:
+    return paths.expanded(recipe).is_file() if _is_file(recipe) else recipe in known
+
+
+def _is_file(recipe: str) -> bool:
+    """As core.profiles tells a file from a name."""
+    return "/" in recipe or recipe.endswith((".yaml", ".yml"))
 
 
 class NewParams(Params, frozen=True, kw_only=True):

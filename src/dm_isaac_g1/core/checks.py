@@ -14,6 +14,9 @@ from dm_isaac_g1.core.recipe import Recipe
 from dm_isaac_g1.core.yamlfile import Document, Problem
 
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+#: What Docker takes as a container's name, its id included (docker/daemon/names: RestrictedNamePattern).
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|CREDENTIAL", re.IGNORECASE)
 
@@ -88,9 +91,13 @@ def _host(document: Document, field: tuple[str, ...], host: dict[str, Any]) -> I
     for name in ("container", "conda_env", "socket"):
         if docker.get(name) == "":
             yield document.problem((*field, "runtime", "docker", name), "empty; expected a name")
+    container = docker.get("container")
+    if isinstance(container, str) and container and not _CONTAINER.fullmatch(container):
+        what = f"{container!r} is no container's name"
+        yield document.problem((*field, "runtime", "docker", "container"), what, "`docker ps` shows the names")
     for name, value in _mapping(host.get("paths")).items():
-        if value == "":
-            yield document.problem((*field, "paths", name), "empty; expected a folder on the host")
+        if isinstance(value, str) and (wrong := _wrong_folder(name, value)):
+            yield document.problem((*field, "paths", name), *wrong)
     if host.get("python") == "":
         yield document.problem((*field, "python"), "empty; expected an interpreter on the host")
     for name in _mapping(host.get("env")):
@@ -98,6 +105,21 @@ def _host(document: Document, field: tuple[str, ...], host: dict[str, Any]) -> I
             yield document.problem((*field, "env", name), "not a variable's name")
         elif _SECRET.search(name):
             yield document.problem((*field, "env", name), "a secret has no place in a profile", "put it into .env")
+
+
+def _wrong_folder(name: str, value: str) -> tuple[str, str | None] | None:
+    """What is wrong with a path of a host, and what to do; None: nothing."""
+    if not value:
+        return "empty; expected a folder on the host", None
+    if _CONTROL.search(value):
+        return "a control character in it", None
+    if ".." in value.split("/"):
+        return f"{value!r} leads out by `..`", "write the folder itself, absolute or below the workspace"
+    if value.startswith("~") and value != "~" and not value.startswith("~/"):
+        return f"{value!r} is somebody else's home or a file of that name", "write it out, or begin with ~/"
+    if name == "workspace" and not value.startswith(("/", "~", "{lab}")):
+        return f"{value!r} is below nothing", "begin with / or ~/"
+    return None
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------
