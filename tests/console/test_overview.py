@@ -392,3 +392,29 @@ async def test_help_explains_every_mark_there_is(console) -> None:
             assert f"{mark.glyph} {mark.word}" in text, mark
     for sign in ("◢ stopping", "◢ being written", "✗ partial", "SIMULATED", "█ ▓ ▒ ░", "━━━╸───"):
         assert sign in text, sign
+
+
+async def test_a_small_terminal_shows_at_once_why_a_run_failed_and_what_to_do(console) -> None:
+    app = console()
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        assert "Loss" in text_of(app)
+        await pilot.press("down", "down")
+        await settled(pilot)
+        text = text_of(app)
+        assert "Why it failed" in text and "→ dm-g1 checkpoints clean" in text
+        await pilot.press("tab")
+        await settled(pilot)
+        assert "loss" in app.overview._arranged.regions
+        await pilot.press("shift+tab", "up")
+        await settled(pilot)
+        assert "loss" in app.overview._arranged.regions
+
+
+async def test_no_two_labels_of_the_plot_share_a_row(console) -> None:
+    from dm_isaac_g1.console.plot import LogTicks, Ticks
+
+    for most in (2, 4, 8):
+        for low, high in ((0.0, 0.45), (0.0, 1.0), (0.1, 0.11), (0.0, 7e6)):
+            assert 1 <= len(Ticks(most).get_ticks(low, high)) <= most
+            assert len(LogTicks(most).get_ticks(low - 5, high)) <= most

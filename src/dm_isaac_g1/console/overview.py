@@ -53,6 +53,7 @@ class Overview(Screen[None]):
         self.memory = memory or Memory(None)
         self.view = View(store, now, braille=self.memory.choices.braille)
         self.stage = STAGE[0]
+        self._staged = False
         self._arranged = ArrangedLayout()
         self._by_user = False
         self._subscription: Subscription | None = None
@@ -157,6 +158,10 @@ class Overview(Screen[None]):
     def relayout(self) -> bool:
         """Give each pane its place; True if one moved."""
         size = self.size
+        if not self._staged:
+            # Of a run that failed, why and what to do is what one wants to see.
+            run = self.view.selected
+            self.stage = "checkpoints" if run is not None and run.job.diagnosis is not None else STAGE[0]
         self.view.wide = arrangement.is_wide(size)
         inner = arrangement.left_width(size.width) - 5  # frame, padding, the scrollbar's place
         wishes = Wishes(
@@ -205,6 +210,8 @@ class Overview(Screen[None]):
 
     def select_run(self, id: str | None, *, by_user: bool = True) -> None:
         self._by_user = by_user and id is not None
+        if id != self.view.run:
+            self._staged = False
         self.view.run = id
         self.dm.look_at(id)
 
@@ -243,7 +250,7 @@ class Overview(Screen[None]):
         now = self._focused_pane()
         to = order[(order.index(now) + by) % len(order)] if now in order else order[0]
         if to in STAGE:
-            self.stage = to
+            self.stage, self._staged = to, True
         if self.maximised is not None:
             self.maximised = to
         self.relayout()

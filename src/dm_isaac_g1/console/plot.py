@@ -67,7 +67,8 @@ class Plot(PlotWidget):  # type: ignore[misc]  # textual_plot is not typed for u
         columns = max(40, self.size.width - self.margin_left)
         raw, smoothed = series.lines(curve, columns * 4, weight=weight, log=log)
         self.clear()
-        self.set_y_formatter(LogTicks() if log else Ticks())
+        most = max(2, (self.size.height - 1) // 2)
+        self.set_y_formatter(LogTicks(most) if log else Ticks(most))
         self.set_x_formatter(Ticks())
         self.plot(raw.steps, raw.values, line_style=colors["raw" if smoothed else "smooth"], hires_mode=mode)
         if smoothed is not None:
@@ -84,7 +85,14 @@ class Plot(PlotWidget):  # type: ignore[misc]  # textual_plot is not typed for u
 
 
 class Ticks(NumericAxisFormatter):  # type: ignore[misc]
-    """Numbers without trailing noise: 0.05, 2k, 1e-05."""
+    """Numbers without trailing noise: 0.05, 2k, 1e-05. `most`: so many at most, so that no two share a row."""
+
+    def __init__(self, most: int = 8) -> None:
+        super().__init__()
+        self.most = most
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        return thinned(super().get_ticks(min_, max_, max_ticks), min(self.most, max_ticks))
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         return [_short(tick) for tick in ticks]
@@ -92,6 +100,10 @@ class Ticks(NumericAxisFormatter):  # type: ignore[misc]
 
 class LogTicks(NumericAxisFormatter):  # type: ignore[misc]
     """Ticks of values that are base-10 logarithms, labelled with what they stand for."""
+
+    def __init__(self, most: int = 8) -> None:
+        super().__init__()
+        self.most = most
 
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
         """Powers of ten; with 2 and 5 between them, or 1 to 9, where the range is short."""
@@ -101,11 +113,15 @@ class LogTicks(NumericAxisFormatter):  # type: ignore[misc]
             inside = [tick for tick in ticks if min_ <= tick <= max_]
             if len(inside) >= 3:
                 break
-        step = -(-len(inside) // max_ticks) or 1
-        return inside[::step]
+        return thinned(inside, min(self.most, max_ticks))
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         return [_short(10**tick) for tick in ticks]
+
+
+def thinned(ticks: list[float], most: int) -> list[float]:
+    """Every so-and-so-manyth tick, so that there are `most` at most."""
+    return ticks[:: -(-len(ticks) // max(1, most)) or 1]
 
 
 def _short(value: float) -> str:
