@@ -210,6 +210,26 @@ def test_a_failed_job_is_told_with_its_cause_for_a_day() -> None:
     assert holds(there, NOW + alerts.FAILED_FOR + 1) == {}
 
 
+def test_a_failure_found_at_the_first_look_is_told_once_and_with_its_cause() -> None:
+    there = store()
+    failed = job(state=JobState.FAILED, ended=NOW - 3600)
+    there.apply(ev.Job(job=failed))
+    there.runs[failed.id].followed = NOW
+    assert holds(there, NOW + 0.1) == {}
+    cause = Diagnosis(code="disk-full", cause="the disk was full")
+    there.apply(ev.Job(job=msgspec.structs.replace(failed, diagnosis=cause)))
+    assert "the disk was full" in only(holds(there, NOW + 0.2)).title
+
+
+def test_a_failure_whose_cause_is_not_found_is_told_after_a_few_seconds_all_the_same() -> None:
+    there = store()
+    failed = job(state=JobState.FAILED, ended=NOW - 3600)
+    there.apply(ev.Job(job=failed))
+    assert "exit 1" in only(holds(there)).title  # nobody reads its log: nothing to wait for
+    there.runs[failed.id].followed = NOW
+    assert "exit 1" in only(holds(there, NOW + alerts.DIAGNOSED_WITHIN)).title
+
+
 def test_a_job_that_was_lost_is_told() -> None:
     there = store()
     there.apply(ev.Job(job=job(state=JobState.LOST, ended=NOW)))

@@ -11,6 +11,7 @@ import pytest
 from fakehost import PLAN, FakeHost, checkpoint, new_job, sample
 from fleets import eventually, fleet
 
+from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.errors import HostUnreachable, UsageError
 from dm_isaac_g1.core.forecasts import Verdict
 from dm_isaac_g1.core.runs import JobState
@@ -130,6 +131,21 @@ async def test_a_run_that_fails_is_told_with_its_cause(tmp_path: Path) -> None:
         await eventually(lambda: there.store.runs[RUN].job.diagnosis is not None)
         key = f"job-failed:{RUN}"
         await eventually(lambda: key in there.store.alerts and "disk" in there.store.alerts[key].title.lower())
+
+
+async def test_a_failure_from_before_is_told_once_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although its log takes a while to read, and the alerts are judged many times meanwhile."""
+    host = FakeHost(tmp_path)
+    log = (LOGS / "REAL_diskfull_safetensors.log").read_bytes()
+    host.jobs.put(new_job(tmp_path, log=log, state=JobState.FAILED, ended=time.time() - 3600))
+    monkeypatch.setattr("dm_isaac_g1.fleet.fleet.ALERTS_EVERY", 0.01)
+    async with fleet(host) as there:
+        with there.store.subscribe(events=True) as seen:
+            await eventually(lambda: f"job-failed:{RUN}" in there.store.alerts)
+            told = [each.title for each in seen.take_events() if isinstance(each, ev.Alert)]
+    assert len(told) == 1 and "disk" in told[0].lower()
 
 
 async def test_the_guard_sees_the_runs_checkpoints_and_names_the_save_that_fails(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ COOLED_BY = 3.0
 PATIENT_PHASES = {"starting": 10.0, "caching": 10.0, "saving": 5.0}
 #: Seconds for which a job that failed is worth an alert.
 FAILED_FOR = 24 * 3600.0
-#: Seconds that finding the cause of a failure may take before it is told without.
+#: Seconds that finding the cause of a failure may take, from its end or from when we began to read its log, before it
+#: is told without.
 DIAGNOSED_WITHIN = 5.0
 
 
@@ -232,7 +233,7 @@ def job_failed(run: RunView, store: Store, thresholds: Thresholds, now: float) -
     job = run.job
     if job.state not in (JobState.FAILED, JobState.LOST) or not recent(run, now):
         return
-    soon = job.ended is not None and 0 <= now - job.ended < DIAGNOSED_WITHIN
+    soon = any(begun and 0 <= now - begun < DIAGNOSED_WITHIN for begun in (job.ended, run.followed))
     if job.state is JobState.FAILED and job.diagnosis is None and soon:
         return
     how = "no exit was left"

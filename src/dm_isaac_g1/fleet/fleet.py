@@ -219,6 +219,7 @@ class Fleet:
             clock_ahead=partial(self._clock_ahead, name),
         )
         self._following[run.id] = following
+        run.followed = time.time()
         following.begin()
 
     def _diagnosed(self, job: JobInfo, found: Diagnosis) -> None:

@@ -83,6 +83,8 @@ class RunView:
     ticks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=TICKS))
     #: When the phase was last seen to change.
     phase_since: float = 0.0
+    #: When we began to read its log (seconds since the epoch); 0: we have not.
+    followed: float = 0.0
 
     @property
     def id(self) -> str:
