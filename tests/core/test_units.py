@@ -49,6 +49,11 @@ def test_slow_training_is_shown_in_seconds_a_step() -> None:
     assert units.speed(0) == units.UNKNOWN
 
 
+def test_one_of_a_thing_is_no_plural() -> None:
+    assert [units.many(count, "job") for count in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]
+    assert units.many(2, "process", "processes") == "2 processes"
+
+
 def test_rates_are_sizes_a_second() -> None:
     assert units.rate(118_000_000) == "118.0 MB/s"
 

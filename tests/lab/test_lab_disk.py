@@ -78,6 +78,7 @@ def test_down_takes_the_disk_away(sized):
     assert str(sized.layout.root) not in Path("/proc/mounts").read_text()
     assert sized.up().hosts[0].disk is None
     assert status.up is False
+    assert "workstation: its disk was in memory: all runs, checkpoints and files on it are gone" in status.notes
 
 
 @pytest.mark.parametrize("sized", WAYS[:1], indirect=True)
@@ -94,7 +95,7 @@ def test_a_killed_server_leaves_its_disk_for_the_next(sized):
 
 
 def test_a_disk_too_small_for_anything_is_refused(fresh):
-    with pytest.raises(UsageError, match="too small"):
+    with pytest.raises(UsageError, match=r"^a disk of 1\.0 MB is too small for the lab; give it at least 16\.8 MB$"):
         fresh.up(1 << 20)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -63,10 +64,12 @@ def test_down_stops_the_servers_and_keeps_the_files(fresh):
 
 def test_down_ends_the_jobs_and_says_how_many(fresh):
     fresh.up()
-    job = run(fresh, "workstation", "setsid sleep 300 >/dev/null 2>&1 </dev/null & echo $!")
-    assert job.returncode == 0
-    assert len(list(processes.of_host(fresh.layout, "workstation"))) == 1
-    assert fresh.down().ended == 1
+    for marker in ("DM_G1_JOB=j", ""):
+        job = run(fresh, "workstation", f"{marker} setsid sleep 300 >/dev/null 2>&1 </dev/null & echo $!")
+        assert job.returncode == 0
+    assert len(list(processes.of_host(fresh.layout, "workstation"))) == 2
+    stopped = fresh.down()
+    assert (stopped.ended, stopped.others) == (1, 1), "only what carries a job's marker is a job's"
     assert list(processes.of_host(fresh.layout, "workstation")) == []
 
 
@@ -134,6 +137,12 @@ def test_reset_deletes_the_folder_and_only_a_lab(fresh, tmp_path):
     with pytest.raises(UsageError, match="not a lab"):
         Lab(other).up()
     assert (other / "chapter1.tex").read_text() == "years of work"
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line():
+    with pytest.raises(UsageError, match=r"/proc/x: no lab can be made there: .*; set DM_G1_LAB_DIR") as caught:
+        Lab(Path("/proc/x")).up()
+    assert "\n" not in caught.value.line()
 
 
 def test_the_default_folder_is_dm_g1_lab_dir(monkeypatch, tmp_path):

@@ -41,7 +41,10 @@ def bring_up(disk: str | None = None, *, quiet: bool = False) -> str:
     "up",
     params=[
         click.Option(
-            ["--disk"], metavar="SIZE", help="Give the workstation's workspace a size (2G), so that it really fills."
+            ["--disk"],
+            metavar="SIZE",
+            help="Give the workstation's workspace a size (2G), so that it really fills. "
+            "It is in memory where one may mount: `lab down` loses it then.",
         ),
         *global_options(),
     ],
@@ -59,7 +62,11 @@ def up(context: click.Context, /, disk: str | None, **given: Any) -> int:
 @lab.command("down", params=[*global_options()])
 @click.pass_context
 def down(context: click.Context, /, **given: Any) -> int:
-    """Take the lab down, and the jobs that still run on it; its files stay."""
+    """Take the lab down, and the jobs that still run on it.
+
+    Its files stay, but for a workspace with a size of its own (`--disk`): that is in memory, and all runs, checkpoints
+    and files on it are lost.
+    """
     from dm_isaac_g1.lab.lab import Lab
 
     return _tell(Globals.of(context, given), Lab().down())
@@ -96,13 +103,16 @@ def _tell(chosen: Globals, state: LabStatus) -> int:
 
     from dm_isaac_g1.cli.table import table
     from dm_isaac_g1.cli.writing import writer
-    from dm_isaac_g1.core.units import size
+    from dm_isaac_g1.core.units import many, size
 
     out = writer("lab", json=chosen.json)
     for note in state.notes:
         out.write(Progress(text=note))
     if state.ended:
-        out.write(Progress(text=f"{state.ended} processes of jobs were ended"))
+        out.write(Progress(text=f"ended {many(state.ended, 'process', 'processes')} of jobs"))
+    if state.others:
+        what = many(state.others, "other process", "other processes")
+        out.write(Progress(text=f"ended {what} on its hosts (connections to them, and what they had started)"))
     rows = [
         (host.name, "up" if host.up else "down", str(host.port or ""), size(host.disk) if host.disk else "shared")
         for host in state.hosts

@@ -31,6 +31,11 @@ def size(count: float | None) -> str:
     return str(humanize.naturalsize(count)).removesuffix("ytes").removesuffix("yte")
 
 
+def many(count: int, one: str, several: str | None = None) -> str:
+    """1, "job" -> "1 job"; 3, "process", "processes" -> "3 processes"."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
 def rate(count: float | None) -> str:
     """Bytes a second: 118_000_000 -> "118.0 MB/s"."""
     return f"{size(count)}/s" if _known(count) else UNKNOWN

@@ -18,6 +18,16 @@ _ID, _FOLDER = b"DM_G1_JOB=", b"DM_G1_JOB_DIR="
 STOPPED_BY = "dm-g1 lab down"
 
 
+def processes_of(layout: Layout, name: str) -> int:
+    """How many processes of a host belong to jobs."""
+    count = 0
+    for pid in processes.of_host(layout, name):
+        with contextlib.suppress(OSError):
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            count += any(entry.startswith(_ID) for entry in environ)
+    return count
+
+
 def ask_to_stop(layout: Layout, name: str) -> list[str]:
     """Write a stop request for every job with a live process; their ids. The processes are not touched here."""
     folders: dict[str, Path] = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from dm_isaac_g1.core import units
 from dm_isaac_g1.core.errors import DmG1Error, UsageError
 from dm_isaac_g1.core.paths import lab_dir
 from dm_isaac_g1.lab import disk as disks
@@ -45,12 +46,17 @@ class LabHost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The lab as it is now. `ended`: processes of jobs that were stopped by what was just done."""
+    """The lab as it is now.
+
+    `ended`: processes of jobs that were stopped by what was just done; `others`: what else ran on its hosts, such as
+    the agents of a console.
+    """
 
     folder: str
     ssh_config: str
     hosts: tuple[LabHost, ...]
     ended: int = 0
+    others: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -71,7 +77,14 @@ class Lab:
         not start.
         """
         _need_linux()
-        self.layout.claim()
+        try:
+            self.layout.claim()
+        except OSError as error:
+            raise UsageError(
+                f"no lab can be made there: {error.strerror}",
+                where=str(self.layout.root),
+                fix="set DM_G1_LAB_DIR to a folder that you may write to",
+            ) from None
         with self._locked():
             for folder in self.layout.folders():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -88,15 +101,19 @@ class Lab:
         if not self.layout.is_lab():
             return self._status()
         with self._locked():
-            ended = 0
+            ended = others = 0
             notes = []
             for name in HOSTS:
-                was_mounted = os.path.ismount(self.layout.workspace(name))
+                serving = self._alive(name)
+                in_memory = os.path.ismount(self.layout.workspace(name)) or (serving and serving.by == "mount")
                 notes += [f"{name}: stopped job {job}" for job in jobs.ask_to_stop(self.layout, name)]
-                ended += self._stop(name)
-                if was_mounted:
-                    notes.append(f"{name}: its disk was in memory and is gone")
-            return self._status(ended=ended, notes=tuple(notes))
+                of_jobs = jobs.processes_of(self.layout, name)
+                stopped = self._stop(name)
+                ended += min(of_jobs, stopped)
+                others += stopped - min(of_jobs, stopped)
+                if in_memory:
+                    notes.append(f"{name}: its disk was in memory: all runs, checkpoints and files on it are gone")
+            return self._status(ended=ended, others=others, notes=tuple(notes))
 
     def status(self) -> LabStatus:
         """How the lab is; changes nothing."""
@@ -113,7 +130,9 @@ class Lab:
         if still:
             raise LabError(f"the workspace of {still[0]} is still mounted: nothing was deleted", where=status.folder)
         shutil.rmtree(self.layout.root)
-        return msgspec.structs.replace(self._status(), ended=status.ended, notes=("the lab's folder was deleted",))
+        return msgspec.structs.replace(
+            self._status(), ended=status.ended, others=status.others, notes=("the lab's folder was deleted",)
+        )
 
     # One host
 
@@ -138,13 +157,14 @@ class Lab:
             if way == "namespace":
                 processes.end(processes.of_host(self.layout, name), patience=JOB_PATIENCE)
                 command = [*disks.UNSHARE, *command, "--seed"]
-            notes.append(f"{name}: workspace of {_size(size)}, {_WAYS[way]}")
+            notes.append(f"{name}: a workspace of {units.size(size)}, {_WAYS[way]}")
         self._spawn(name, command)
         return notes + self._seed(name)
 
     def _way(self, name: HostName, size: int) -> disks.Way:
         if size < disks.SMALLEST:
-            raise UsageError(f"--disk {_size(size)} is too small", fix=f"at least {_size(disks.SMALLEST)}")
+            least = units.size(disks.SMALLEST)
+            raise UsageError(f"a disk of {units.size(size)} is too small for the lab", fix=f"give it at least {least}")
         return "mount" if os.path.ismount(self.layout.workspace(name)) else disks.choose()
 
     def _spawn(self, name: HostName, command: list[str]) -> None:
@@ -200,7 +220,7 @@ class Lab:
             raise LabError("stopped while the lab was starting", where=f"lab host {name}")
         return serving
 
-    def _status(self, *, ended: int = 0, notes: tuple[str, ...] = ()) -> LabStatus:
+    def _status(self, *, ended: int = 0, others: int = 0, notes: tuple[str, ...] = ()) -> LabStatus:
         hosts = []
         for name in HOSTS:
             serving = self._alive(name)
@@ -219,6 +239,7 @@ class Lab:
             ssh_config=str(self.layout.ssh_config),
             hosts=tuple(hosts),
             ended=ended,
+            others=others,
             notes=notes,
         )
 
@@ -238,8 +259,6 @@ _WAYS: dict[disks.Way, str] = {
 
 
 def _size(size: int | None) -> str:
-    from dm_isaac_g1.core import units
-
     return "no disk of its own" if size is None else f"a disk of {units.size(size)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -66,7 +67,7 @@ class Layout(msgspec.Struct, frozen=True):
         return self.root / "servers" / f"{name}.log"
 
     def is_lab(self) -> bool:
-        return (self.root / MARKER).is_file()
+        return os.path.isfile(self.root / MARKER)  # noqa: PTH113  False where Path.is_file raises: no permission
 
     def claim(self) -> None:
         """Make `root` a lab. Raises UsageError where it is a folder with other things in it."""
