@@ -45,9 +45,11 @@ class Asked:
 
 
 @asynccontextmanager
-async def context(*, agree: bool = True, by: str = "tester@here") -> AsyncIterator[tuple[Context, Asked]]:
+async def context(
+    *, agree: bool = True, by: str = "tester@here", dashes: bool = False
+) -> AsyncIterator[tuple[Context, Asked]]:
     asked = Asked(agree)
-    async with Context(load_profile("lab"), None, confirm=asked, by=by) as ctx:
+    async with Context(load_profile("lab"), None, confirm=asked, by=by, dashes=dashes) as ctx:
         yield ctx, asked
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -66,6 +67,44 @@ async def test_a_hosts_gpu_is_shown() -> None:
         data = result(await perform(ctx, "remote.gpu", host="spark")).data
         assert data["gpus"][0]["name"] == "NVIDIA GB10"
         assert data["simulated"]
+
+
+@pytest.mark.train
+async def test_a_hosts_gpu_is_shown_with_who_holds_its_memory() -> None:
+    work = (
+        "import torch,time; torch.set_num_threads(1); a=torch.ones(300,300); e=time.time()+25\nwhile time.time()<e: a@a"
+    )
+    async with context() as (ctx, _):
+        job = await start_command(ctx, sys.executable, "-c", work)
+        try:
+            await seen_by_nvidia_smi(ctx)
+            async with context() as (fresh, _):
+                shown = result(await perform(fresh, "remote.gpu", host="workstation"))
+            assert shown.text == "workstation: 1 GPU, 1 process on it"
+            assert shown.data["processes"][0]["mem"] > 60 * 2**20
+        finally:
+            await perform(ctx, "train.stop", job_id=job.id, mode="kill", wait=True)
+
+
+async def seen_by_nvidia_smi(ctx) -> None:  # type: ignore[no-untyped-def]
+    query = "nvidia-smi --query-compute-apps=used_memory --format=csv,noheader,nounits"
+    async with asyncio.timeout(20):
+        while True:
+            said = await perform(ctx, "remote.exec", command=query)
+            shown = [line for event in said if isinstance(event, ev.Log) for line in event.lines]
+            if shown and int(shown[0]) > 60:
+                return
+            await asyncio.sleep(0.3)
+
+
+async def test_who_does_not_agree_is_told_so_in_the_words_of_where_he_sits() -> None:
+    async with context(agree=False) as (ctx, _):
+        job = await start_command(ctx, "sleep", "60")
+        refused = failure(await perform(ctx, "train.stop", job_id=job.id, mode="kill"))
+        assert (refused.code, refused.fix) == (ExitCode.REFUSED, None)
+        assert ctx.option("save_steps") == "save steps"
+    async with context() as (ctx, _):
+        await perform(ctx, "train.stop", job_id=job.id, mode="kill", wait=True)
 
 
 async def test_a_command_runs_as_it_was_written_and_its_exit_code_comes_back() -> None:
@@ -137,7 +176,11 @@ async def test_an_incomplete_checkpoint_is_offered_to_be_set_aside(lab: Path) ->
         wrong = failure(await perform(ctx, "train.start", output="half", steps=100, dry_run=True))
         assert wrong.code == ExitCode.REFUSED
         assert "checkpoint-50" in wrong.what
-        assert "--quarantine" in (wrong.fix or "")
+        assert wrong.fix == "quarantine sets them aside"
+    async with context(dashes=True) as (ctx, _):
+        wrong = failure(await perform(ctx, "train.start", output="half", steps=100, dry_run=True))
+        assert wrong.fix == "--quarantine sets them aside"
+    async with context() as (ctx, _):
         result(await perform(ctx, "train.start", output="half", steps=100, quarantine=True, dry_run=True))
 
 

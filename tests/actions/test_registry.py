@@ -40,10 +40,10 @@ def test_keys_are_given_to_one_action_each() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"steps": 0}, "--steps"),
-        ({"steps": "many"}, "--steps"),
+        ({"steps": 0}, "--steps: must be at least 1"),
+        ({"steps": "many"}, "--steps: must be a whole number"),
         ({"batch_size": -1}, "--batch-size"),
-        ({"learning_rate": 0}, "--learning-rate"),
+        ({"learning_rate": 0}, "--learning-rate: must be above 0"),
         ({"nonsense": 1}, "nonsense"),
     ],
 )

@@ -12,6 +12,7 @@ from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.actions.train import HostName, OneJob
 from dm_isaac_g1.core.errors import RemoteFailed, UsageError
 from dm_isaac_g1.core.events import Checkpoints, Event, Progress, Result
+from dm_isaac_g1.core.units import many
 from dm_isaac_g1.finetuning.remedies import freed
 from dm_isaac_g1.fleet.folders import Folder, all_folders, one_folder, superfluous
 
@@ -37,7 +38,7 @@ async def list_all(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
         yield Checkpoints(host=host.name, run=folder.job or folder.name, checkpoints=folder.checkpoints)
     count, size = _sum(each for folder in found for each in folder.checkpoints)
     data = {"host": host.name, "count": count, "bytes": size, "folders": msgspec.to_builtins(found)}
-    yield Result(text=f"{_many(count)} in {len(found)} runs on {host.name}, {_size(size)}", data=data)
+    yield Result(text=f"{_many(count)} in {many(len(found), 'run')} on {host.name}, {_size(size)}", data=data)
 
 
 class CleanParams(Params, frozen=True, kw_only=True):
@@ -137,7 +138,7 @@ def _why(each: Checkpoint) -> str:
 
 
 def _many(count: int) -> str:
-    return f"{count} checkpoint" if count == 1 else f"{count} checkpoints"
+    return many(count, "checkpoint")
 
 
 def _size(count: int) -> str:

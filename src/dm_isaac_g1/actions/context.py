@@ -41,7 +41,8 @@ class Context:
     """The world of one or more actions. An async context manager: it opens hosts when they are first needed.
 
     The console hands in the fleet's `hosts`, which are open already and stay open. `ask`: how to ask the user for a
-    password, where somebody sits at a terminal.
+    password, where somebody sits at a terminal. `dashes`: parameters are named as the command line does (`--force`)
+    when an error speaks of them.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Context:
         profile_name: str | None = None,
         ask: Callable[[str], Awaitable[str | None]] | None = None,
         stdin: AsyncIterator[bytes] | None = None,
+        dashes: bool = False,
     ) -> None:
         from dm_isaac_g1.fleet.hosts import Hosts
 
@@ -66,6 +68,7 @@ class Context:
         self.profile_name = profile_name
         #: What a command on a host is fed; None: nothing.
         self.stdin = stdin
+        self._dashes = dashes
         self._owned = hosts is None
         self._confirm = confirm
 
@@ -95,7 +98,12 @@ class Context:
     async def confirm(self, plan: Plan) -> None:
         """Go on only if the user agrees to `plan`. Raises RefusedError."""
         if not await self._confirm(plan):
-            raise RefusedError(f"{plan.title}: not confirmed, nothing was done", fix="say --yes to agree")
+            fix = "say --yes to agree" if self._dashes else None
+            raise RefusedError(f"{plan.title}: not confirmed, nothing was done", fix=fix)
+
+    def option(self, name: str) -> str:
+        """A parameter as the user knows it: "--save-steps" on the command line, "save steps" in a form."""
+        return "--" + name.replace("_", "-") if self._dashes else name.replace("_", " ")
 
 
 def _whoami() -> str:

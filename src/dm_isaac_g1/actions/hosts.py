@@ -10,16 +10,21 @@ import msgspec
 from msgspec import Meta
 
 from dm_isaac_g1.actions.registry import Params, action
-from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, HostUntrusted, RefusedError, RemoteFailed
+from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, ExitCode, HostUntrusted, RefusedError, RemoteFailed
 from dm_isaac_g1.core.events import Event, HostStatus, Result, Sample
+from dm_isaac_g1.core.units import many
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
-    from dm_isaac_g1.core.samples import HostSample
+    from dm_isaac_g1.core.samples import GpuProcess, HostSample
     from dm_isaac_g1.remote.host import Host
 
 #: Seconds to wait for a host's first sample once it is up; with a GPU, nvidia-smi needs a moment.
 FIRST_SAMPLE = 8.0
+#: Seconds to wait for the sample that says who holds GPU memory: the agent asks for it beside the samples.
+PROCESSES = 6.0
+#: Who holds GPU memory, asked at once.
+_APPS = ("nvidia-smi", "--query-compute-apps=gpu_uuid,pid,process_name,used_memory", "--format=csv,noheader,nounits")
 
 
 class ListParams(Params, frozen=True, kw_only=True):
@@ -50,8 +55,15 @@ async def list_all(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
         status = events[0]
         assert isinstance(status, HostStatus)
         data[name] = {"state": status.state, "problem": status.problem}
-    up = sum(each["state"] == "up" for each in data.values())
-    yield Result(text=f"{up} of {len(data)} hosts up", data={"hosts": data})
+    states = [each["state"] for each in data.values()]
+    yield Result(text=f"{states.count('up')} of {many(len(data), 'host')} up", data={"hosts": data}, code=_code(states))
+
+
+def _code(states: list[str]) -> int:
+    """0 where any host is up, or there is none; else why not."""
+    if not states or "up" in states:
+        return ExitCode.DONE
+    return ExitCode.UNTRUSTED if "refused" in states else ExitCode.UNREACHABLE
 
 
 async def first_sample(host: Host, timeout: float = FIRST_SAMPLE) -> HostSample:
@@ -73,6 +85,44 @@ async def first_sample(host: Host, timeout: float = FIRST_SAMPLE) -> HostSample:
     if last is None:
         raise RemoteFailed(f"sent no sample within {timeout:.0f} s", where=host.name)
     return last
+
+
+async def full_sample(host: Host) -> HostSample:
+    """The host's first sample that says who holds GPU memory, too. Raises RemoteFailed.
+
+    The first ones do not say it yet. Where nvidia-smi itself names nobody there is nothing to wait for.
+    """
+    sample = await first_sample(host)
+    if not sample.gpus or sample.processes:
+        return sample
+    asked = await _asked(host)
+    if asked == ():
+        return sample
+    samples = host.samples()
+    try:
+        async with asyncio.timeout(PROCESSES):
+            async for each in samples:
+                sample = each
+                if sample.processes:
+                    return sample
+    except TimeoutError:
+        pass
+    finally:
+        close = getattr(samples, "aclose", None)
+        if close:
+            await close()
+    return msgspec.structs.replace(sample, processes=asked or ())
+
+
+async def _asked(host: Host) -> tuple[GpuProcess, ...] | None:
+    """The processes that nvidia-smi names on the host; None where it could not be asked."""
+    from dm_isaac_g1.remote import nvidia_smi
+
+    try:
+        done = await host.host_runtime.run(_APPS, timeout=PROCESSES)
+    except DmG1Error:
+        return None
+    return nvidia_smi.processes(done.stdout.decode(errors="replace").splitlines()) if done.exit == 0 else None
 
 
 class TrustParams(Params, frozen=True, kw_only=True):

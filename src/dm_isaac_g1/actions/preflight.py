@@ -36,9 +36,9 @@ class Findings:
 
 
 async def check(ctx: Context, host: Host, spec: JobSpec, params: StartParams) -> Findings:
-    """Raises RefusedError: it would end badly, and --force (or what else it names) was not said."""
+    """Raises RefusedError: it would end badly, and neither `force` nor what else it names was said."""
     findings = Findings()
-    await output(host, spec, params, findings)
+    await output(ctx, host, spec, params, findings)
     await disk(ctx, host, spec, params, findings)
     return findings
 
@@ -68,7 +68,7 @@ async def _datasets_there(host: Host, root: str) -> str:
     return f"in {root}: {', '.join(names[:10])}" if names else f"{root} is empty"
 
 
-async def output(host: Host, spec: JobSpec, params: StartParams, findings: Findings) -> None:
+async def output(ctx: Context, host: Host, spec: JobSpec, params: StartParams, findings: Findings) -> None:
     """The output folder is new, or the user knows that it is not. Raises RefusedError."""
     if spec.output_dir is None:
         return
@@ -83,7 +83,7 @@ async def output(host: Host, spec: JobSpec, params: StartParams, findings: Findi
         raise RefusedError(
             f"{spec.output_dir} holds incomplete checkpoints ({names}); the trainer would go on from one and fail",
             where=host.name,
-            fix="--quarantine sets them aside",
+            fix=f"{ctx.option('quarantine')} sets them aside",
         )
     if broken:
         findings.quarantine = broken
@@ -95,13 +95,13 @@ async def output(host: Host, spec: JobSpec, params: StartParams, findings: Findi
         raise RefusedError(
             f"{spec.output_dir} holds a finished run (step {last} of {most})",
             where=host.name,
-            fix=f"--steps above {last} goes on with it; another --output begins anew",
+            fix=f"{ctx.option('steps')} above {last} goes on with it; another {ctx.option('output')} begins anew",
         )
     if not params.resume:
         raise RefusedError(
             f"{spec.output_dir} is in use: the training would RESUME from step {last}",
             where=host.name,
-            fix="--resume if that is meant, another --output if not",
+            fix=f"{ctx.option('resume')} if that is meant, another {ctx.option('output')} if not",
         )
     findings.lines.append(f"Will RESUME from step {last}")
 
@@ -126,14 +126,14 @@ async def disk(ctx: Context, host: Host, spec: JobSpec, params: StartParams, fin
         return
     if found.verdict is Verdict.FAIL:
         if not params.force:
-            raise refusal(found, spec)
+            raise refusal(found, spec, ctx.option("force"))
         findings.forced = found.reason
-        findings.lines.append(f"The disk guard says FAIL, and --force was said: {found.reason}")
+        findings.lines.append(f"The disk guard says FAIL, and {ctx.option('force')} was said: {found.reason}")
     elif found.verdict is not Verdict.FIT:
         findings.lines.append(f"The disk guard says {found.verdict.value}: {found.reason}")
 
 
-def refusal(found: Forecast, spec: JobSpec) -> DmG1Error:
+def refusal(found: Forecast, spec: JobSpec, force: str) -> DmG1Error:
     """Why the guard refuses: the save that fails, when, how many bytes are missing, and what would help."""
     failing = found.failing
     if failing is None:
@@ -144,7 +144,7 @@ def refusal(found: Forecast, spec: JobSpec) -> DmG1Error:
         when = f", in {duration(failing.eta)}" if failing.eta else ""
         what = f"{kind}{whose} will fail on {found.mount}{when}: {size(found.missing)} missing"
     helps = [f"{each.title} ({size(each.bytes)})" for each in found.remedies[:3]]
-    return RefusedError(what, where=found.host, fix=f"{'; '.join([*helps, '--force starts it all the same'])}")
+    return RefusedError(what, where=found.host, fix="; ".join([*helps, f"{force} starts it all the same"]))
 
 
 async def set_aside(host: Host, spec: JobSpec, findings: Findings) -> None:

@@ -6,6 +6,7 @@ declarations. An action is an async generator function: it yields events and end
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -197,7 +198,18 @@ def _kind(of: mi.Type) -> Literal["string", "integer", "number", "flag"]:
     raise TypeError(f"a parameter cannot be a {of}")
 
 
+#: msgspec's words -> a user's.
+_PLAINLY = (
+    (re.compile(r"^Expected `(?:int|float)` >= (\S+)$"), r"must be at least \1"),
+    (re.compile(r"^Expected `(?:int|float)` > (\S+)$"), r"must be above \1"),
+    (re.compile(r"^Expected `int(?: \| null)?`, got `\w+`$"), "must be a whole number"),
+    (re.compile(r"^Expected `float(?: \| null)?`, got `\w+`$"), "must be a number"),
+)
+
+
 def _plain(message: str) -> str:
     """msgspec's validation error, with its `$.steps` path as the option a user typed."""
     text, _, path = message.partition(" - at `$.")
+    for pattern, plain in _PLAINLY:
+        text = pattern.sub(plain, text)
     return f"--{path.rstrip('`').split('[')[0].replace('_', '-')}: {text}" if path else text

@@ -15,10 +15,12 @@ from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.actions.train import HostName
 from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable
 from dm_isaac_g1.core.events import Event, Log, Progress, Result, Sample
+from dm_isaac_g1.core.units import many
 from dm_isaac_g1.remote import reaping
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.core.samples import HostSample
     from dm_isaac_g1.remote.host import Host
     from dm_isaac_g1.remote.runtime import Spawned
 
@@ -157,12 +159,12 @@ class GpuParams(Params, frozen=True, kw_only=True):
 @action("remote.gpu", title="Look at a host's GPU", params=GpuParams)
 async def gpu(ctx: Context, params: GpuParams) -> AsyncIterator[Event]:
     """Show a host's GPUs, its memory, and the processes that hold GPU memory."""
-    from dm_isaac_g1.actions.hosts import first_sample
+    from dm_isaac_g1.actions.hosts import full_sample
 
     host = await ctx.host(which(ctx, params.host))
-    sample = await first_sample(host)
+    sample = await full_sample(host)
     yield Sample(sample=sample)
-    note = sample.gpu_note or f"{len(sample.gpus)} GPU, {len(sample.processes)} processes on it"
+    note = sample.gpu_note or _figures(sample)
     data: dict[str, Any] = {
         "host": host.name,
         "gpus": msgspec.to_builtins(sample.gpus),
@@ -170,6 +172,11 @@ async def gpu(ctx: Context, params: GpuParams) -> AsyncIterator[Event]:
         "simulated": sample.simulated,
     }
     yield Result(text=f"{host.name}: {note}", data=data)
+
+
+def _figures(sample: HostSample) -> str:
+    held = many(len(sample.processes), "process", "processes")
+    return f"{many(len(sample.gpus), 'GPU')}, {held} on {'it' if len(sample.gpus) == 1 else 'them'}"
 
 
 class SyncParams(Params, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.core.errors import DmG1Error, UsageError
 from dm_isaac_g1.core.events import Event, Job, Progress, Result
 from dm_isaac_g1.core.runs import JobState
+from dm_isaac_g1.core.units import many
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
@@ -108,7 +109,9 @@ def chosen_recipe(ctx: Context, params: StartParams) -> Recipe:
     name = params.recipe or ctx.profile.defaults.recipe
     if name is None:
         known = ", ".join(str(getattr(each, "name", each)) for each in list_recipes(ctx.profile))
-        raise UsageError("no recipe named, and the profile has no default", fix=f"--recipe NAME, one of: {known}")
+        raise UsageError(
+            "no recipe named, and the profile has no default", fix=f"{ctx.option('recipe')}, one of: {known}"
+        )
     given: dict[str, Any] = {
         field: value
         for field in ("steps", "batch_size", "save_steps", "save_total_limit", "learning_rate", "output")
@@ -140,7 +143,7 @@ async def list_jobs(ctx: Context, params: ListParams) -> AsyncIterator[Event]:
     for job in shown:
         yield Job(job=job)
     yield Result(
-        text=f"{len(shown)} of {len(jobs)} jobs" if len(shown) < len(jobs) else f"{len(jobs)} jobs",
+        text=f"{len(shown)} of {many(len(jobs), 'job')}" if len(shown) < len(jobs) else many(len(jobs), "job"),
         data={
             "jobs": [{"id": job.id, "host": job.host, "state": job.state.value, "cause": _cause(job)} for job in shown],
             "silent": {name: error.line() for name, error in silent.items()},
@@ -191,7 +194,7 @@ async def stop(ctx: Context, params: StopParams) -> AsyncIterator[Event]:
     request = await host.jobs.stop(job.id, params.mode, ctx.by)
     if request.by != ctx.by:
         yield Progress(text=f"{request.by} asked first ({request.mode})")
-    yield Progress(text=f"Asked {job.id} to stop: {request.mode}")
+    yield Progress(text=f"Asked {job.id} to stop. {stop_lines(job, request.mode)[0]}")
     if not params.wait:
         data = {"id": job.id, "host": host.name, "mode": request.mode, "by": request.by}
         yield Result(text=f"{job.id} is stopping ({request.mode})", data=data)
@@ -201,7 +204,7 @@ async def stop(ctx: Context, params: StopParams) -> AsyncIterator[Event]:
         yield Job(job=job)
         if not job.state.ended and job.rung:
             yield Progress(text=f"Rung: {job.rung}")
-    reaped = f", {job.exit.reaped} processes reaped" if job.exit and job.exit.reaped else ""
+    reaped = f", {many(job.exit.reaped, 'process', 'processes')} reaped" if job.exit and job.exit.reaped else ""
     job = await _with_cause(ctx, job)
     cause = f": {_cause(job)}" if _cause(job) else ""
     yield Result(text=f"{job.id} {job.state.value}{reaped}{cause}", data=_ended(job))

@@ -27,6 +27,7 @@ from dm_isaac_g1.core.events import (
     Result,
 )
 from dm_isaac_g1.core.runs import JobState
+from dm_isaac_g1.core.units import many
 from dm_isaac_g1.fleet.hosts import LAST
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ async def logs(ctx: Context, params: LogsParams) -> AsyncIterator[Event]:
         async for event in events:
             count += len(event.lines)
             yield event
-    yield Result(text=f"{count} lines", data={"id": job.id, "host": host.name, "lines": count})
+    yield Result(text=many(count, "line"), data={"id": job.id, "host": host.name, "lines": count})
 
 
 async def _lines(host: Host, job: JobInfo, params: LogsParams) -> AsyncIterator[Log]:

@@ -72,7 +72,13 @@ async def _story(chosen: Globals, action: Action, params: registry.Params, agree
     name = "lab" if chosen.lab else chosen.profile
     async with (
         Context(
-            profile, config, confirm=confirm, profile_name=name, ask=asker(json=chosen.json), stdin=stdin.piped()
+            profile,
+            config,
+            confirm=confirm,
+            profile_name=name,
+            ask=asker(json=chosen.json),
+            stdin=stdin.piped(),
+            dashes=True,
         ) as ctx,
         aclosing(registry.perform(action, ctx, params)) as events,  # type: ignore[type-var]
     ):

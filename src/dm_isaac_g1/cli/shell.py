@@ -37,7 +37,7 @@ async def _pass_on(chosen: Globals, line: str, name: str | None, outside: bool) 
     from dm_isaac_g1.cli.asking import asker
 
     profile, config = chosen.load()
-    async with Context(profile, config, ask=asker(json=False)) as ctx:
+    async with Context(profile, config, ask=asker(json=False), dashes=True) as ctx:
         host = await ctx.host(which(ctx, name))
         async with aclosing(run(host, line, outside=outside, stdin=stdin.piped())) as pieces:  # type: ignore[type-var]
             async for stream, data in pieces:
