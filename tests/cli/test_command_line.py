@@ -43,6 +43,8 @@ def test_help_pays_for_no_heavy_import(args: list[str]) -> None:
         (["--profile", "lob", "hosts"], 2, "lab"),
         (["--profile", "/nowhere/x.yaml", "hosts"], 2, "no such file"),
         (["--profile", "lab", "--lab", "--profile", "workstation-spark", "hosts"], 2, "two fleets"),
+        (["--lab", "--profile", "workstation-spark", "profile", "show"], 2, "two fleets"),
+        (["--no-ui", "--theme", "dm-drak"], 2, "no theme 'dm-drak'; did you mean 'dm-dark'?"),
         (["schema", "train.begin"], 2, "train.start"),
         (["lab", "up", "--disk", "huge"], 2, "not a size"),
         (["lab", "reset"], 3, "--yes"),
@@ -179,6 +181,35 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stderr == ""
 
 
+def test_a_group_alone_shows_its_commands_as_help_does() -> None:
+    for group in ("train", "lab"):
+        alone, helped = dm_g1(group), dm_g1(group, "--help")
+        assert (alone.returncode, alone.stdout) == (2, "")
+        assert alone.stderr == helped.stdout
+    (failure,) = lines(dm_g1("--json", "train"))
+    assert (failure["event"], failure["code"]) == ("failure", 2)
+
+
+def test_a_lab_where_none_can_be_is_one_line(own_home: Path) -> None:
+    done = dm_g1("lab", "up", DM_G1_LAB_DIR="/proc/x")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "DM_G1_LAB_DIR" in done.stderr
+
+
+def test_a_watch_whose_reader_goes_away_ends_as_by_sigpipe(own_home: Path) -> None:
+    profile = own_home / "work" / "gone.yaml"
+    profile.write_text("hosts:\n  gone:\n    ssh: me@127.0.0.1:1\n")
+    line = '"$@" --no-ui --watch --interval 0.1 | head -1; exit ${PIPESTATUS[0]}'
+    done = subprocess.run(
+        ["bash", "-c", line, "-", *DM_G1, "--profile", str(profile)],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_a_terminal_of_seven_bits_is_no_accident() -> None:
     done = dm_g1("train", "--help", PYTHONIOENCODING="ascii")
     assert done.returncode == 0
@@ -282,4 +313,5 @@ def test_a_host_that_is_not_there_is_unreachable(own_home: Path) -> None:
     assert shown.returncode == 4
     assert "away" in shown.stdout
     table = dm_g1("--profile", str(profile), "hosts")
+    assert table.returncode == 4
     assert "away" in table.stdout

@@ -33,6 +33,14 @@ def run(args: list[str]) -> int:
         return answer if isinstance(answer, int) else 0
     except click.exceptions.Exit as ended:
         return ended.exit_code
+    except SystemExit:
+        # Not standalone, click itself leaves in one case only: nobody reads our output any more (EPIPE).
+        raise BrokenPipeError from None
+    except click.exceptions.NoArgsIsHelpError as alone:
+        if "--json" in args:
+            return show(UsageError("which command?", fix="`--help` names them"), json=True)
+        alone.show()
+        return ExitCode.USAGE
     except click.Abort:
         return ExitCode.INTERRUPTED
     except click.ClickException as wrong:
@@ -116,6 +124,11 @@ def _top(context: click.Context, /, no_ui: bool, watch: bool, interval: float, t
         if no_ui or watch or theme:
             raise click.UsageError("--no-ui, --watch and --theme stand alone, without a command")
         return 0
+    if theme is not None:
+        from dm_isaac_g1.core import expected, names
+
+        if theme not in (known := names.themes()):
+            raise click.UsageError(f"no theme {theme!r}; {expected.did_you_mean(theme, known)}")
     if no_ui or watch or chosen.json:
         from dm_isaac_g1.cli import headless
 

@@ -30,6 +30,8 @@ class Globals:
         """The options of this command over those before it."""
         said = {name: value for name in ("profile", "lab", "json") if (value := given.pop(name, None))}
         chosen = replace(context.find_object(cls) or cls(), **said)
+        if chosen.lab and chosen.profile not in (None, "lab"):
+            raise click.UsageError("--lab and --profile name two fleets; say one of them")
         context.obj = chosen
         return chosen
 
@@ -37,12 +39,9 @@ class Globals:
         """The profile and the configuration; with --lab the lab is brought up first. Raises ConfigError."""
         from dm_isaac_g1.cli import journal
         from dm_isaac_g1.core.config import SECRET, load_config
-        from dm_isaac_g1.core.errors import UsageError
 
         name = self.profile
         if self.lab:
-            if name not in (None, "lab"):
-                raise UsageError("--lab and --profile name two fleets", fix="say one of them")
             from dm_isaac_g1.cli.lab import bring_up
 
             name = bring_up(self.disk, quiet=self.json)

@@ -36,7 +36,7 @@ def code(args: list[str]) -> int:
     except BrokenPipeError:  # before OSError's other children: it is no crash
         # The reader of our output went away (`| head`); what is still buffered must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 128 + signal.SIGPIPE
     except Exception as error:
         from dm_isaac_g1.cli.crash import report
 
