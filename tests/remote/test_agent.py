@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from dm_isaac_g1.core.errors import DockerUnavailable, RemoteFailed
 from dm_isaac_g1.core.profile import Docker, DockerRuntime
 from dm_isaac_g1.core.samples import HostSample
 from dm_isaac_g1.remote import agent
+from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.host import Host
 from required import require_sshd
 
@@ -179,7 +181,9 @@ async def test_garbage_and_failures_of_nvidia_smi_are_said_and_do_no_harm(
         seen = await sample(host, lambda each: each.gpu_note is not None)
         assert seen.gpu_state == state
         assert note in (seen.gpu_note or "")
-        assert (seen.gpu_note or "x").isprintable()
+        said = seen.gpu_note or ""
+        assert clean(said) == said
+        assert not any(unicodedata.category(each) == "Cc" for each in said.replace("\t", ""))
         assert seen.gpus == ()
         assert seen.memory is not None
 

@@ -249,7 +249,7 @@ async def test_a_supervisor_told_to_terminate_ends_its_job_first(place: Place) -
 
 
 async def test_the_exit_of_a_job_that_ends_at_once_is_never_missed(place: Place) -> None:
-    jobs = [await place.start("sh", "-c", f"exit {number}") for number in range(8)]
+    jobs = await asyncio.gather(*(place.start("sh", "-c", f"exit {number}") for number in range(8)))
     for number, job in enumerate(jobs):
         exit_ = (await place.ended(job.id)).exit
         assert exit_ is not None and exit_.code == number
