@@ -61,6 +61,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     full_in: float | None = None
     #: Other writers' growth, bytes a second.
     background: float = 0.0
+    #: The verdict is FAIL only because saves of several runs may coincide: each fits while the others do not save.
+    coincidence: bool = False
     remedies: tuple[Remedy, ...] = ()
     #: Why the verdict is what it is, one line for people.
     reason: str = ""

@@ -62,6 +62,8 @@ def forecast(
         verdict = Verdict.FAIL
     elif room < reserve:
         verdict = max(verdict, Verdict.TIGHT, key=_WORSE.__getitem__)
+    fails = {j.why for j in judged if j.save.verdict is Verdict.FAIL}
+    coincidence = fails == {"coincidence"} and room >= 0
     missing = max(0, -failing.save.free_at_peak) if failing else max(0, -room)
     return Forecast(
         host=host,
@@ -77,7 +79,8 @@ def forecast(
         full_in=max(0.0, room / background) if background > 0 else None,
         background=background,
         remedies=tuple(remedies),
-        reason=_reason(disk, judged, failing, verdict, room, reserve, planned, background),
+        coincidence=coincidence,
+        reason=_reason(disk, judged, failing, verdict, room, reserve, planned, background, coincidence),
     )
 
 
@@ -93,7 +96,8 @@ def disk_of(disks: Sequence[Disk], path: str) -> Disk | None:
 @dataclass(frozen=True, slots=True)
 class _Judged:
     save: SaveForecast
-    #: Why it is FAIL or UNKNOWN: readonly, background, inodes, space, size, timing.
+    #: Why it is FAIL or UNKNOWN: readonly, background, inodes, space, coincidence (it would fit while
+    #: no other run saves), size, timing.
     why: str
 
 
@@ -105,6 +109,7 @@ def _judge(
     judged: list[tuple[float, int, _Judged]] = []
     for index, saves in enumerate(timelines):
         taken = [space.at_most(saves) for other, space in enumerate(spaces) if other != index and saves]
+        calm: list[list[int]] | None = None
         for number, save in enumerate(saves):
             others_use = sum(space[number] for space, _ in taken)
             others_inodes = sum(inodes[number] for _, inodes in taken)
@@ -116,6 +121,11 @@ def _judge(
             if disk.inodes_avail is not None:
                 inodes = disk.inodes_avail - save.inodes_peak - others_inodes
             verdict, why = _verdict(disk, save, before, peak, inodes, background, reserve)
+            if why == "space" and verdict is Verdict.FAIL and taken and (inodes is None or inodes >= 0):
+                if calm is None:
+                    calm = [space.between_saves(saves) for other, space in enumerate(spaces) if other != index]
+                if peak + others_use - sum(levels[number] for levels in calm) >= 0:
+                    why = "coincidence"
             said = SaveForecast(
                 run=save.run,
                 step=save.step,
@@ -169,6 +179,7 @@ class _Footprint:
         self._starts = np.array([save.start or 0.0 for save in saves])
         self._ends = np.array([save.end or 0.0 for save in saves])
         self._space = _Levels([(s.before, s.peak, s.after) for s in saves])
+        self._calm = _Levels([(s.before, max(s.before, s.after), s.after) for s in saves])
         self._inodes = _Levels([(0, s.inodes_peak, s.inodes_after) for s in saves])
 
     def at_most(self, saves: Sequence[Save]) -> tuple[list[int], list[int]]:
@@ -176,6 +187,15 @@ class _Footprint:
 
         Never below zero: what another run will delete is not counted upon.
         """
+        low, high = self._around(saves)
+        return self._space.most(low, high), self._inodes.most(low, high)
+
+    def between_saves(self, saves: Sequence[Save]) -> list[int]:
+        """Bytes that may be taken around each of another run's `saves` while this run does not save."""
+        return self._calm.most(*self._around(saves))
+
+    def _around(self, saves: Sequence[Save]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of its own saves may fall together with each of `saves`: low..high-1."""
         import numpy as np
 
         low = np.zeros(len(saves), np.int64)
@@ -185,7 +205,7 @@ class _Footprint:
             blur = np.maximum(_BLUR_S, _BLUR * ends)
             low = np.searchsorted(self._ends, np.array([save.start or 0.0 for save in saves]) - blur, side="right")
             high = np.searchsorted(self._starts, ends + blur, side="left")
-        return self._space.most(low, high), self._inodes.most(low, high)
+        return low, high
 
 
 class _Levels:
@@ -229,6 +249,7 @@ def _reason(
     reserve: int,
     planned: int,
     background: float,
+    coincidence: bool,
 ) -> str:
     """Why, on one line for people."""
     if failing is not None:
@@ -241,6 +262,8 @@ def _reason(
             "background": f"other writers ({units.rate(background)}) fill the disk before {what}{when}",
             "inodes": f"no inodes left for {what}{when}",
             "space": f"{what}{when} lacks {missing}",
+            # Another save fails whatever comes together: then this one is none that only may.
+            "coincidence": f"{what}{when} lacks {missing}" + (" if runs save at the same time" if coincidence else ""),
         }[failing.why]
     if room < 0:
         return f"what is planned to be copied ({units.size(planned)}) lacks {units.size(-room)}"

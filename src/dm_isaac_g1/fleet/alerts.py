@@ -116,6 +116,8 @@ def disk_title(forecast: Forecast) -> str:
     if failing is None:
         return "a disk will be full"
     what = "final model" if failing.kind == "final" else f"save at step {failing.step}"
+    if forecast.coincidence:
+        return f"{what} may not fit if runs save at once, {size(forecast.missing)} missing then"
     return f"{what} will not fit, {size(forecast.missing)} missing"
 
 
