@@ -336,3 +336,22 @@ async def test_sync_says_which_copy_a_host_has() -> None:
         (place,) = result(await perform(ctx, "remote.sync", dry_run=True)).data["places"]
         assert place["folder"].endswith("dm_isaac_g1")
         assert not place["changed"]
+
+
+async def test_a_start_that_others_beat_to_the_disk_is_stopped_and_refused(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the guard says after the start is made up; the job, its start and its stop are real."""
+    from dm_isaac_g1.core.forecasts import Forecast, Verdict
+    from dm_isaac_g1.fleet import guarding
+
+    async def full(*_: object) -> Forecast:
+        return Forecast(host="ws", dev=1, mount="/d", verdict=Verdict.FAIL, avail=1, total=2, reserve=0, reason="full")
+
+    monkeypatch.setattr(guarding, "forecast_started", full)
+    async with context() as (ctx, _):
+        before = {job.id for job in (await ctx.hosts.jobs())[0]}
+        wrong = failure(await perform(ctx, "train.start", steps=500, output="beaten"))
+        assert wrong.code == ExitCode.REFUSED
+        (job,) = [each for each in (await ctx.hosts.jobs())[0] if each.id not in before]
+        assert job.stop is not None or job.state.ended

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dm_isaac_g1.core.errors import DmG1Error, RefusedError, UsageError
+from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, RefusedError, RemoteFailed, UsageError
 from dm_isaac_g1.core.forecasts import Forecast, Verdict
-from dm_isaac_g1.core.runs import Checkpoint, JobSpec
+from dm_isaac_g1.core.runs import Checkpoint, JobInfo, JobSpec
 from dm_isaac_g1.core.units import duration, size
 from dm_isaac_g1.finetuning.trainers import dataset_paths
 
@@ -133,6 +134,25 @@ async def disk(ctx: Context, host: Host, spec: JobSpec, params: StartParams, fin
         findings.lines.append(f"The disk guard says {found.verdict.value}: {found.reason}")
 
 
+async def disk_again(ctx: Context, host: Host, job: JobInfo) -> None:
+    """Stop a job that was just started where others, launched at the same moment, began first and leave no room.
+
+    Raises RefusedError.
+    """
+    from dm_isaac_g1.fleet import guarding
+
+    background = ctx.hosts.background.get(host.name)
+    try:
+        found = await guarding.forecast_started(host, job, ctx.profile.defaults.thresholds, background)
+    except (HostUnreachable, RemoteFailed):  # it runs; the guard's alerts go on watching it
+        return
+    if found is None or found.verdict is not Verdict.FAIL:
+        return
+    with suppress(RefusedError):  # it has ended by itself
+        await host.jobs.stop(job.id, "terminate", ctx.by)
+    raise refusal(found, job.spec, ctx.option("force"))
+
+
 def refusal(found: Forecast, spec: JobSpec, force: str) -> DmG1Error:
     """Why the guard refuses: the save that fails, when, how many bytes are missing, and what would help."""
     failing = found.failing
@@ -142,7 +162,8 @@ def refusal(found: Forecast, spec: JobSpec, force: str) -> DmG1Error:
         kind = "the final model" if failing.kind == "final" else f"the save at step {failing.step}"
         whose = "" if failing.run == spec.id else f" of {failing.run}"
         when = f", in {duration(failing.eta)}" if failing.eta else ""
-        what = f"{kind}{whose} will fail on {found.mount}{when}: {size(found.missing)} missing"
+        word = "may" if found.coincidence else "will"
+        what = f"{kind}{whose} {word} fail on {found.mount}{when}: {size(found.missing)} missing"
     helps = [f"{each.title} ({size(each.bytes)})" for each in found.remedies[:3]]
     return RefusedError(what, where=found.host, fix="; ".join([*helps, f"{force} starts it all the same"]))
 

@@ -96,6 +96,8 @@ async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
     await preflight.set_aside(host, spec, findings)
     job = await host.jobs.start(spec)
     yield Job(job=job)
+    if findings.forecast is not None and not params.force:
+        await preflight.disk_again(ctx, host, job)
     yield Result(
         text=f"Started {job.id} on {name}",
         data={"id": job.id, "host": name, "output": spec.output_dir, "state": job.state.value, "forced": spec.forced},

@@ -70,10 +70,9 @@ def judge(
     thresholds: Thresholds,
     *,
     background: Mapping[int, float] | None = None,
-    helps: Iterable[Remedy] = (),
+    helps: Mapping[int, tuple[Remedy, ...]] | None = None,
 ) -> tuple[Forecast, ...]:
-    """The guard's word on each file system. `writers` and `background` by device."""
-    helping = tuple(helps)
+    """The guard's word on each file system. `writers`, `background` and `helps` by device."""
     said = []
     for disk in disks:
         word = forecast(
@@ -82,7 +81,7 @@ def judge(
             host=host,
             background=(background or {}).get(disk.dev, 0.0),
             reserve=reserve_of(disk.total, thresholds),
-            remedies=helping if "checkpoints" in disk.paths or writers.get(disk.dev) else (),
+            remedies=(helps or {}).get(disk.dev, ()),
         )
         guessed = {each.run for each in writers.get(disk.dev, []) if each.rate_assumed}
         if word.failing is not None and word.failing.run in guessed and word.background:
@@ -96,9 +95,26 @@ def needs_help(said: Iterable[Forecast]) -> bool:
     return any(each.verdict in (Verdict.FAIL, Verdict.TIGHT) for each in said)
 
 
-def what_helps(folders: Iterable[Folder], writers: Iterable[Writer]) -> tuple[Remedy, ...]:
-    """What could be freed: of the runs that go on, and of those that ended."""
-    return remedies(list(writers), [(each.name, each.checkpoints) for each in folders if not each.running])
+async def what_helps(
+    host: Host, folders: Iterable[Folder], writers: Mapping[int, list[Writer]]
+) -> dict[int, tuple[Remedy, ...]]:
+    """What could be freed on each file system, by device: of the runs that save there, and of those that ended.
+
+    What lies on another file system frees nothing there and is not offered. Raises what asking the host raises.
+    """
+    ended = [(each.name, each.checkpoints) for each in folders if not each.running]
+    running = [each for there in writers.values() for each in there]
+    paths = list(dict.fromkeys(each.path for each in remedies(running, ended) if each.path is not None))
+    disks = await host.files.disks({str(number): path for number, path in enumerate(paths)}) if paths else ()
+    lies = {paths[int(number)]: disk.dev for disk in disks for number in disk.paths}
+    return {
+        dev: tuple(
+            each
+            for each in remedies(writers.get(dev, []), ended)
+            if each.path is None or lies.get(each.path) == dev  # without a path: a run there could save less
+        )
+        for dev in {*writers, *lies.values()}
+    }
 
 
 async def look_at_disks(host: Host, outputs: Mapping[str, str]) -> tuple[list[Disk], dict[str, Disk]]:
@@ -122,20 +138,48 @@ async def forecast_now(
 
 
 async def forecast_planned(
-    host: Host, spec: JobSpec, thresholds: Thresholds, background: Mapping[int, float] | None = None
+    host: Host,
+    spec: JobSpec,
+    thresholds: Thresholds,
+    background: Mapping[int, float] | None = None,
+    *,
+    beside: list[JobInfo] | None = None,
 ) -> Forecast | None:
-    """The guard's word on the file system where a job that is planned will save; None where that is not known."""
+    """The guard's word on the file system where a job that is planned will save; None where that is not known.
+
+    `beside`: the jobs that are there, where they are known already.
+    """
     assert spec.save is not None and spec.output_dir is not None
     there: tuple[Checkpoint, ...] = ()
     if await host.files.stat(spec.output_dir) is not None:
         there = tuple(await host.files.checkpoints(spec.output_dir))
     step = max((each.step for each in there if each.complete and not each.best), default=0)
-    jobs = await host.jobs.list()
+    jobs = await host.jobs.list() if beside is None else beside
     rate = assumed(spec.trainer, await _earlier_speed(host, jobs, spec.trainer) if background else None)
     planned = Writer(run=spec.id, plan=spec.save, step=step, checkpoints=there, rate=rate, rate_assumed=True)
     said = await _forecast(host, jobs, thresholds, background, (planned, spec.output_dir))
     word = next((each for each in said if any(save.run == spec.id for save in each.saves) or each.failing), None)
     return _unnamed(word, spec.id) if word is not None else None
+
+
+async def forecast_started(
+    host: Host, job: JobInfo, thresholds: Thresholds, background: Mapping[int, float] | None = None
+) -> Forecast | None:
+    """The guard's word on a job that was just started, beside all that began before it; None where nothing is new.
+
+    Several launched at once are each allowed before any of them is there. Each looks again once it has begun, so of
+    those that do not fit together the later ones find out, by the host's own clock, and no two blame each other.
+    """
+    jobs = await host.jobs.list()
+    mine = next((each for each in jobs if each.id == job.id), job)
+    beside = [each for each in jobs if each.id != job.id and (each.state.ended or _begun(each) < _begun(mine))]
+    if all(each.state.ended for each in beside):
+        return None
+    return await forecast_planned(host, job.spec, thresholds, background, beside=beside)
+
+
+def _begun(job: JobInfo) -> tuple[float, str]:
+    return (job.started if job.started is not None else float("inf"), job.id)
 
 
 def _unnamed(word: Forecast, planned: str) -> Forecast:
@@ -188,5 +232,5 @@ async def _forecast(
     said = judge(host.name, disks, on, thresholds, background=background)
     if not needs_help(said):
         return said
-    helps = what_helps(folders, writers.values())
+    helps = await what_helps(host, folders, on)
     return judge(host.name, disks, on, thresholds, background=background, helps=helps)

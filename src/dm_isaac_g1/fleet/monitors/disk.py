@@ -47,7 +47,7 @@ class DiskMonitor:
         self._measured = measured
         self._host, self._store, self._thresholds, self._apply = host, store, thresholds, apply
         self._asked = asyncio.Event()
-        self._helps: tuple[Remedy, ...] = ()
+        self._helps: dict[int, tuple[Remedy, ...]] = {}
         self._rates: dict[int, BackgroundRate] = {}
         self._helped = 0.0
 
@@ -81,7 +81,7 @@ class DiskMonitor:
         others = self._others(disks, lies, runs)
         said = guarding.judge(self._host.name, disks, writers, self._thresholds, background=others)
         if guarding.needs_help(said):
-            await self._find_help(now, [each for there in writers.values() for each in there])
+            await self._find_help(now, writers)
             said = guarding.judge(
                 self._host.name, disks, writers, self._thresholds, background=others, helps=self._helps
             )
@@ -115,9 +115,9 @@ class DiskMonitor:
         self._measured(rates)
         return rates
 
-    async def _find_help(self, now: float, writers: list[Writer]) -> None:
+    async def _find_help(self, now: float, writers: Mapping[int, list[Writer]]) -> None:
         if now - self._helped < HELP_EVERY:
             return
         jobs = [run.job for run in self._here()]
-        self._helps = guarding.what_helps(await all_folders(self._host, jobs), writers)
+        self._helps = await guarding.what_helps(self._host, await all_folders(self._host, jobs), writers)
         self._helped = now
