@@ -418,3 +418,18 @@ async def test_no_two_labels_of_the_plot_share_a_row(console) -> None:
         for low, high in ((0.0, 0.45), (0.0, 1.0), (0.1, 0.11), (0.0, 7e6)):
             assert 1 <= len(Ticks(most).get_ticks(low, high)) <= most
             assert len(LogTicks(most).get_ticks(low - 5, high)) <= most
+
+
+async def test_a_refusal_says_why_on_its_line_as_far_as_there_is_room(console) -> None:
+    store = scenes.training()
+    detail = "the host key of spark is unknown (ED25519 SHA256:abc); dm-g1 hosts trust spark, if it is that one"
+    store.apply(
+        ev.Alert(key="x", kind="host-refused", severity="critical", host="spark", title="refused", detail=detail)
+    )
+    async with console(store).run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        assert "refused: the host key of spark is unknown" in text_of(pilot.app)
+        pilot.app.overview.alerts.focus()
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+        assert "dm-g1 hosts trust spark" in " ".join(text_of(pilot.app).split())

@@ -37,6 +37,9 @@ def lines(alert: Alert, view: View, width: int) -> list[Content]:
         (f"{mark.glyph} {mark.word:<8} ", f"bold {mark.style}"), (where, "bold"), "  ", shown.line(alert.title, 300)
     )
     fix = Content.assemble(("→ ", mark.style), shown.line(alert.fix, 300)) if alert.fix else Content("")
+    if alert.detail and not alert.fix:
+        # What stands there of the reason is better than nothing; all of it is on the pane's full screen.
+        head = Content.assemble(head, (f": {shown.line(alert.detail, 300)}", MUTED))
     room = width - since.cell_length
     below: list[Content] = []
     if fix.plain and head.cell_length + 2 + fix.cell_length <= room:

@@ -158,7 +158,9 @@ class Checkpoints(Rows):
             ]
             spare = max(2, height - len(below))
             if len(rows) > spare:
-                rows = [*rows[: spare - 1], Content.styled(f"{'':>8}  and {len(rows) - spare + 1} older", FAINT)]
+                # The title counts them: where none of them fits in, what stands below is more urgent.
+                older = Content.styled(f"{'':>8}  and {len(rows) - spare + 1} older", FAINT)
+                rows = [*rows[: spare - 1], older] if spare > 2 else []
         elif run.job.spec.save is not None and not run.job.state.ended:
             rows = [Content.styled(f"The first is saved at step {run.job.spec.save.save_steps}.", MUTED)]
         else:
