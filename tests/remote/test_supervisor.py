@@ -295,8 +295,11 @@ async def test_a_stop_file_lets_the_trainer_save_and_end_by_itself(place: Place,
 async def test_a_job_that_ends_while_a_checkpoint_is_awaited_tells_its_own_end(place: Place, tmp_path: Path) -> None:
     ends = []
     for code in (0, 3):
-        job = await place.start("bash", "-c", f"sleep 0.7; exit {code}", output_dir=str(tmp_path / "out"))
+        asked = tmp_path / f"asked-{code}"
+        waits = f"until [ -e {asked} ]; do sleep 0.05; done; exit {code}"
+        job = await place.start("bash", "-c", waits, output_dir=str(tmp_path / "out"))
         await place.jobs.stop(job.id, "checkpoint", "test")
+        asked.touch()
         ends.append((await place.ended(job.id)).state)
     assert ends == [JobState.SUCCEEDED, JobState.FAILED]
 
