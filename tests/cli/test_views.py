@@ -79,3 +79,15 @@ def test_a_run_that_failed_is_told_on_stderr_in_one_line(capsys: pytest.CaptureF
     out.write(ev.Result(text="j: failed: the disk was full; free some", code=1))
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "dm-g1: j: failed: the disk was full; free some\n")
+
+
+def test_an_alert_whose_time_runs_down_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def alert(title: str, detail: str) -> ev.Alert:
+        return ev.Alert(key="disk", kind="disk", severity="critical", host="ws", title=title, detail=detail)
+
+    out = writer("train.monitor", json=False)
+    for seconds in (30, 20, 10):
+        out.write(alert("save at step 60 will not fit", f"in {seconds} s"))
+    out.write(alert("save at step 90 will not fit", "in 5 s"))
+    said = capsys.readouterr().err
+    assert said.count("step 60") == said.count("step 90") == 1

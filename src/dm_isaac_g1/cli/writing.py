@@ -41,6 +41,8 @@ class TextWriter:
         self._rows: list[ev.Event] = []
         #: The last line of a log was unfinished, and may be replaced.
         self._open: str | None = None
+        #: What each standing alert said last: its detail counts down, and is no news.
+        self._alerts: dict[str, str] = {}
 
     def write(self, event: ev.Event) -> None:
         match event:
@@ -48,8 +50,12 @@ class TextWriter:
                 self._log(event)
             case ev.Progress():
                 self._say(views.progress(event), err=True)
-            case ev.Alert(cleared=False):
-                self._say(views.alert(event), err=True)
+            case ev.Alert(cleared=True):
+                self._alerts.pop(event.key, None)
+            case ev.Alert():
+                if self._alerts.get(event.key) != event.title:
+                    self._alerts[event.key] = event.title
+                    self._say(views.alert(event), err=True)
             case ev.Failure():
                 self._flush()
                 error = DmG1Error(event.what, where=event.where, fix=event.fix)
