@@ -40,7 +40,7 @@ def test_the_tour_runs_as_it_is_written(tmp_path: Path) -> None:
         for said in ("workstation", "Started", "step 600 of 600", "lab-bc", "SIMULATED", "FIT"):
             assert said in done.stdout, said
     finally:
-        run("dm-g1 lab reset", tmp_path)
+        run("dm-g1 lab reset --yes", tmp_path)
 
 
 def test_a_new_profile_is_written_and_is_right(tmp_path: Path) -> None:
