@@ -85,8 +85,17 @@ async def _command(process: asyncssh.SSHServerProcess[bytes]) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+    assert child.stdout is not None and child.stderr is not None
+    await process.redirect(stdin=child.stdin)
+    # Not by redirect: an exit right after the child's end would overtake its last output.
+    await asyncio.gather(_pass_on(child.stdout, process.stdout), _pass_on(child.stderr, process.stderr))
     process.exit(await child.wait())
+
+
+async def _pass_on(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
+    while data := await source.read(1 << 16):
+        sink.write(data)
+        await sink.drain()
 
 
 @contextlib.contextmanager
