@@ -11,7 +11,7 @@ from dm_isaac_g1.finetuning.diagnosis import diagnose
 from dm_isaac_g1.finetuning.failures import FAILURES
 from dm_isaac_g1.finetuning.lines import LineSplitter
 
-LOGS = Path(__file__).parent.parent / "data" / "logs"
+LOGS = Path(__file__).parent.parent / "captures" / "logs"
 
 #: Each decisive log: its cause, and what must stand in the line that shows it.
 GENUINE = {

@@ -12,7 +12,7 @@ from dm_isaac_g1.core.events import Log
 from dm_isaac_g1.finetuning.lines import MAX_LINE, LineSplitter
 from dm_isaac_g1.fleet.logs import LogBuffer
 
-LOGS = Path(__file__).parent.parent / "data" / "logs"
+LOGS = Path(__file__).parent.parent / "captures" / "logs"
 
 
 def shown(chunks: list[bytes]) -> list[str]:

@@ -13,7 +13,7 @@ from dm_isaac_g1.core.runs import SavePlan
 from dm_isaac_g1.finetuning.rates import POINTS, Pace, remaining, stall
 from dm_isaac_g1.finetuning.trainlog import TrainLogReader
 
-LOGS = Path(__file__).parent.parent / "data" / "logs"
+LOGS = Path(__file__).parent.parent / "captures" / "logs"
 
 PLAN = SavePlan(save_steps=100, max_steps=1000)
 

@@ -14,7 +14,7 @@ from dm_isaac_g1.core.recipe import Recipe
 from dm_isaac_g1.finetuning.trainers import compose, dataset_paths
 from dm_isaac_g1.finetuning.trainers.groot_n16 import FLAGS
 
-SCHEMA = json.loads((Path(__file__).parents[1] / "data" / "n16.launch_finetune.json").read_text())["flags"]
+SCHEMA = json.loads((Path(__file__).parents[1] / "captures" / "n16.launch_finetune.json").read_text())["flags"]
 HOST = Host(ssh="h", python="python", groot="/workspace/Isaac-GR00T", env={"HF_HUB_OFFLINE": "1"})
 JOB = "20261120T101500-fold-0a1b2c"
 

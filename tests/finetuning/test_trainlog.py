@@ -12,7 +12,7 @@ import pytest
 from dm_isaac_g1.core.runs import MetricPoint
 from dm_isaac_g1.finetuning.trainlog import Phase, TrainLogReader, is_nan
 
-LOGS = Path(__file__).parent.parent / "data" / "logs"
+LOGS = Path(__file__).parent.parent / "captures" / "logs"
 SUMMARY = ("train_",)
 
 

@@ -17,7 +17,7 @@ from dm_isaac_g1.core.forecasts import Verdict
 from dm_isaac_g1.core.runs import JobState
 from dm_isaac_g1.core.samples import Disk
 
-LOGS = Path(__file__).parents[1] / "data" / "logs"
+LOGS = Path(__file__).parents[1] / "captures" / "logs"
 RUN = "20261120T120000-run-0a0a0a"
 
 

@@ -14,7 +14,7 @@ from dm_isaac_g1.core.runs import JobState
 from dm_isaac_g1.fleet.glimpses import TAIL, last_figures
 from dm_isaac_g1.fleet.runs import step_of
 
-LOGS = Path(__file__).parents[1] / "data" / "logs"
+LOGS = Path(__file__).parents[1] / "captures" / "logs"
 
 
 def id_of(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The stand-in nvidia-smi, held against what the real one printed on two machines (tests/data/nvidia-smi)."""
+"""The stand-in nvidia-smi, held against what the real one printed on two machines (tests/captures/nvidia-smi)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dm_isaac_g1.lab.smi.reading import Reading, follow
 from dm_isaac_g1.lab.smi.screens import table
 from dm_isaac_g1.lab.smi.usage import GpuProcess
 
-REAL = json.loads((Path(__file__).parents[1] / "data" / "nvidia-smi" / "surfaces.json").read_text())
+REAL = json.loads((Path(__file__).parents[1] / "captures" / "nvidia-smi" / "surfaces.json").read_text())
 
 #: What dm-g1's agent asks for.
 ASKED = (

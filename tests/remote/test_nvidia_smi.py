@@ -1,4 +1,4 @@
-"""What nvidia-smi says on real machines, read right. Rows as published or captured; sources in tests/data/README.md."""
+"""What nvidia-smi says on real machines, read right. Rows published or captured: tests/captures/README.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dm_isaac_g1.remote import nvidia_smi
 from dm_isaac_g1.remote.agent_gpu import FIELDS
 
 MIB = 1024 * 1024
-DATA = Path(__file__).parents[1] / "data" / "nvidia-smi"
+DATA = Path(__file__).parents[1] / "captures" / "nvidia-smi"
 
 #: Fifteen columns of a GB10 (driver 580), as its owner published them; only the names are ours.
 GB10_HEADER = (

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from dm_isaac_g1.core.columns import Columns
+from dm_isaac_g1.core.datasets import DatasetSummary
 from dm_isaac_g1.core.forecasts import Forecast
 from dm_isaac_g1.core.runs import Checkpoint, JobInfo, MetricPoint, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
@@ -121,6 +122,13 @@ class Checkpoints(Event, frozen=True, kw_only=True, tag="checkpoints"):
     checkpoints: tuple[Checkpoint, ...]
 
 
+class Datasets(Event, frozen=True, kw_only=True, tag="datasets"):
+    """All datasets of a host."""
+
+    host: str
+    datasets: tuple[DatasetSummary, ...]
+
+
 class Forecasts(Event, frozen=True, kw_only=True, tag="forecasts"):
     """The guard's word on every file system of a host that matters."""
 
@@ -163,7 +171,9 @@ class Failure(Event, frozen=True, kw_only=True, tag="failure"):
     code: int = 1
 
 
-AnyEvent = Progress | Log | Metrics | Sample | HostStatus | Job | Checkpoints | Forecasts | Alert | Result | Failure
+AnyEvent = (
+    Progress | Log | Metrics | Sample | HostStatus | Job | Checkpoints | Datasets | Forecasts | Alert | Result | Failure
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)

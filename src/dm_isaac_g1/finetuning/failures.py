@@ -1,7 +1,7 @@
 """Why trainings fail, as a table: what stands in the log, what it means, what to do. First match wins.
 
-Sources: genuine logs of NVIDIA's GR00T trainer and dataset loader (tests/data/logs), messages in the source of torch,
-safetensors, transformers 4.51 and 5.23, huggingface_hub, tyro and argparse, and what users of Isaac-GR00T reported.
+Sources: genuine logs of NVIDIA's GR00T trainer and dataset loader (tests/captures/logs), messages in the source of
+torch, safetensors, transformers 4.51 and 5.23, huggingface_hub, tyro and argparse, and what users of Isaac-GR00T reported.
 `{name}` in a cause or fix is the pattern's group of that name.
 """
 
