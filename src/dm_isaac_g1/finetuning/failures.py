@@ -1,8 +1,8 @@
 """Why trainings fail, as a table: what stands in the log, what it means, what to do. First match wins.
 
 Sources: genuine logs of NVIDIA's GR00T trainer and dataset loader (tests/captures/logs), messages in the source of
-torch, safetensors, transformers 4.51 and 5.23, huggingface_hub, tyro and argparse, and what users of Isaac-GR00T reported.
-`{name}` in a cause or fix is the pattern's group of that name.
+torch, safetensors, transformers 4.51 and 5.23, huggingface_hub, tyro and argparse, and what users of Isaac-GR00T
+reported. `{name}` in a cause or fix is the pattern's group of that name.
 """
 
 from __future__ import annotations
