@@ -6,7 +6,8 @@ one as a `DataProblem`, since nothing wrong is ever filled in or skipped.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -61,8 +62,41 @@ class DataProblem(DmG1Error):
         dataset: str | None = None,
     ) -> None:
         self.finding = Finding(code=code, what=what, place=Place(file, episode, frame, joint), fix=fix)
+        self.dataset = dataset
         place = str(self.finding.place)
         super().__init__(what, where=": ".join(part for part in (dataset or "", place) if part) or None, fix=fix)
+
+    def within(self, dataset: Path | str, episode: int | None = None) -> DataProblem:
+        """The same problem, saying in which dataset and episode it was met where it does not say so yet."""
+        place = self.finding.place
+        return type(self)(
+            self.finding.code,
+            self.finding.what,
+            file=place.file,
+            episode=place.episode if place.episode is not None else episode,
+            frame=place.frame,
+            joint=place.joint,
+            fix=self.finding.fix,
+            dataset=self.dataset or str(dataset),
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its finding, so that it crosses from a worker process."""
+        return _unpickled, (type(self), self.finding, self.dataset)
+
+
+def _unpickled(kind: type[DataProblem], finding: Finding, dataset: str | None) -> DataProblem:
+    place = finding.place
+    return kind(
+        finding.code,
+        finding.what,
+        file=place.file,
+        episode=place.episode,
+        frame=place.frame,
+        joint=place.joint,
+        fix=finding.fix,
+        dataset=dataset,
+    )
 
 
 class SchemaError(DataProblem):

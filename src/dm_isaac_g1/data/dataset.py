@@ -1,0 +1,153 @@
+"""A LeRobot dataset in a folder: opened by its meta files alone, rows read when they are asked for.
+
+dataset = Dataset.open(Path("G1_Fold_Towel"))
+for episode in dataset.episodes:
+    table = dataset.read(episode.index, ["observation.left_arm"])
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dm_isaac_g1.data import episodes as listing
+from dm_isaac_g1.data.episodes import Episode
+from dm_isaac_g1.data.families import Family, family_of
+from dm_isaac_g1.data.info import Info, Version, inside, read_info
+from dm_isaac_g1.data.problems import DataProblem, Finding, IntegrityError, Place, SchemaError
+from dm_isaac_g1.data.work import Work
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dm_isaac_g1.data.rows import RowFiles
+
+
+class Dataset:
+    """One dataset, read-only. Cheap to open in every process; not to be shared between threads.
+
+    `findings`: what reading met that is wrong but could be put right, as v3.0's wrong data/file_index.
+    """
+
+    def __init__(self, root: Path, info: Info, episodes: list[Episode], tasks: dict[int, str], work: Work) -> None:
+        self.root = root
+        self.info = info
+        self.episodes = episodes
+        self.tasks = tasks
+        self.findings: list[Finding] = []
+        self._work = work
+        self._positions = {episode.index: position for position, episode in enumerate(episodes)}
+
+    @classmethod
+    def open(cls, path: Path | str, work: Work | None = None) -> Dataset:
+        """The dataset in `path`, by its meta files. `work`: is told what `findings` gathers.
+
+        Raises DataProblem: SchemaError or IntegrityError, naming the dataset, file and line.
+        """
+        root = Path(path)
+        try:
+            info = read_info(root)
+            return cls(root, info, listing.read_episodes(root, info), listing.read_tasks(root, info), work or Work())
+        except DataProblem as problem:
+            raise problem.within(root) from None
+
+    @property
+    def version(self) -> Version:
+        return self.info.version
+
+    @property
+    def fps(self) -> float:
+        return self.info.fps
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Full keys: observation.images.cam_left_high."""
+        return self.info.cameras
+
+    @property
+    def frames(self) -> int:
+        """Of all episodes together, as the list of episodes says."""
+        return self.episodes[-1].start + self.episodes[-1].length
+
+    @cached_property
+    def family(self) -> Family:
+        return family_of(self.info.features)
+
+    def episode(self, number: int) -> Episode:
+        """The episode of that number. Raises IntegrityError."""
+        try:
+            return self.episodes[self._positions[number]]
+        except KeyError:
+            what = f"no episode {number}, there are {len(self.episodes)} up to {self.episodes[-1].index}"
+            raise IntegrityError("no-such-episode", what, dataset=str(self.root)) from None
+
+    def path_of(self, relative: str) -> Path:
+        """The file of that name in the dataset. Raises SchemaError where it, or a link on the way, leads out of it."""
+        path = self.root / inside(relative, what="a file")
+        if not path.resolve().is_relative_to(self.boundary):
+            what = "is a link that leads out of the dataset"
+            raise SchemaError("path-leaves-dataset", what, file=relative, dataset=str(self.root))
+        return path
+
+    @cached_property
+    def boundary(self) -> Path:
+        """What links may not leave: the dataset; for a snapshot in Hugging Face's cache the repository's blobs, too."""
+        root = self.root.resolve()
+        cached = root.parent.name == "snapshots" and root.parent.parent.name.startswith("datasets--")
+        return root.parent.parent if cached else root
+
+    def read(self, episode: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of an episode; all columns where None. For v3.0 by the episode_index column.
+
+        Raises IntegrityError (missing, truncated, another length than listed) and SchemaError (missing column).
+        """
+        try:
+            return self._files.read(self._located(episode), columns)
+        except DataProblem as problem:
+            raise problem.within(self.root, episode) from None
+
+    def locate(self, episode: int) -> Episode:
+        """The episode with `file` and `rows` as they are, not as they are said to be. For v2.x nothing to look for."""
+        try:
+            return self._located(episode)
+        except DataProblem as problem:
+            raise problem.within(self.root, episode) from None
+
+    def _located(self, number: int) -> Episode:
+        episode = self.episode(number)
+        if self.version != "3.0" or episode.rows is not None:
+            return episode
+        found = self._files.locate(episode)
+        self.episodes[self._positions[number]] = found
+        if found.file != episode.file:
+            self._note(
+                Finding(
+                    code="wrong-file-index",
+                    severity="warning",
+                    what=f"is listed in {episode.file}, found in {found.file} by its episode_index column",
+                    place=Place(episode=number),
+                    fix="lerobot 0.4.0-0.4.4 wrote it so; `dm-g1 data convert --format v2.1` writes it right",
+                )
+            )
+        return found
+
+    def _note(self, finding: Finding) -> None:
+        self.findings.append(finding)
+        self._work.note(finding)
+
+    @cached_property
+    def _files(self) -> RowFiles:
+        from dm_isaac_g1.data.rows import RowFiles
+
+        return RowFiles(self.path_of, self.info, self.root)
+
+    def bytes(self) -> int:
+        """On disk, all files together; caches of tools (.cache, .git) not counted. Raises OSError."""
+        total = 0
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            total += sum(Path(folder, name).stat().st_size for name in files)
+        return total
