@@ -1,4 +1,4 @@
-"""A dataset as the console and the command line list it: what lies in a host's folder."""
+"""A dataset as the console and the command line show it: a line of what lies in a host's folder, and all of one."""
 
 from __future__ import annotations
 
@@ -42,8 +42,58 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     #: Hub id and revision it was downloaded from.
     source: str | None = None
+    #: Of a partial one: what is being made, the episodes that are finished, and of how many; None: not known.
+    making: str | None = None
+    done: int | None = None
+    of: int | None = None
+    #: Seconds since the epoch of the newest file of all.
+    changed: float = 0.0
 
     @property
     def seconds(self) -> float | None:
         """How long all its episodes are together."""
         return self.frames / self.fps if self.frames is not None and self.fps else None
+
+
+class JointRange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a value of a column was seen to be, over all frames. `limits`: the joint's own, where they are known."""
+
+    column: str
+    name: str
+    low: float
+    high: float
+    limits: tuple[float, float] | None = None
+
+
+class DatasetFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a validation found, as it was written down."""
+
+    severity: Literal["error", "warning", "note"]
+    what: str
+    place: str = ""
+    fix: str = ""
+
+
+class DatasetDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One dataset from near: what its meta files say of it."""
+
+    host: str
+    path: str
+    #: The first so many, and how many there are in all.
+    tasks: tuple[str, ...] = ()
+    total_tasks: int | None = None
+    #: "cam_left_high  480x640 av1".
+    cameras: tuple[str, ...] = ()
+    #: Columns and their widths, cameras left out.
+    columns: tuple[tuple[str, int], ...] = ()
+    ranges: tuple[JointRange, ...] = ()
+    findings: tuple[DatasetFinding, ...] = ()
+    #: When it was validated, and whether every row was looked at.
+    validated: float | None = None
+    deep: bool = False
+    #: How it was converted, a line each.
+    conversion: tuple[str, ...] = ()
+    source: str | None = None
+    revision: str | None = None
+    #: What of all this could not be read.
+    problems: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from dm_isaac_g1.core.columns import Columns
-from dm_isaac_g1.core.datasets import DatasetSummary
+from dm_isaac_g1.core.datasets import DatasetDetail, DatasetSummary
 from dm_isaac_g1.core.forecasts import Forecast
 from dm_isaac_g1.core.runs import Checkpoint, JobInfo, MetricPoint, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
@@ -129,6 +129,12 @@ class Datasets(Event, frozen=True, kw_only=True, tag="datasets"):
     datasets: tuple[DatasetSummary, ...]
 
 
+class Dataset(Event, frozen=True, kw_only=True, tag="dataset"):
+    """One dataset from near."""
+
+    detail: DatasetDetail
+
+
 class Forecasts(Event, frozen=True, kw_only=True, tag="forecasts"):
     """The guard's word on every file system of a host that matters."""
 
@@ -172,7 +178,19 @@ class Failure(Event, frozen=True, kw_only=True, tag="failure"):
 
 
 AnyEvent = (
-    Progress | Log | Metrics | Sample | HostStatus | Job | Checkpoints | Datasets | Forecasts | Alert | Result | Failure
+    Progress
+    | Log
+    | Metrics
+    | Sample
+    | HostStatus
+    | Job
+    | Checkpoints
+    | Datasets
+    | Dataset
+    | Forecasts
+    | Alert
+    | Result
+    | Failure
 )
 
 _encoder = msgspec.json.Encoder()

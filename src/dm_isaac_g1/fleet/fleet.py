@@ -28,6 +28,7 @@ from dm_isaac_g1.fleet.following import Following
 from dm_isaac_g1.fleet.glimpses import Glimpses
 from dm_isaac_g1.fleet.hosts import Hosts
 from dm_isaac_g1.fleet.keeper import Keeper, expected
+from dm_isaac_g1.fleet.monitors.datasets import DatasetMonitor
 from dm_isaac_g1.fleet.monitors.disk import DiskMonitor
 from dm_isaac_g1.fleet.monitors.hosts import watch_samples, watch_status
 from dm_isaac_g1.fleet.monitors.jobs import watch_jobs
@@ -74,6 +75,7 @@ class Fleet:
         self._stack = AsyncExitStack()
         self._following: dict[str, Following] = {}
         self._disks: dict[str, DiskMonitor] = {}
+        self._datasets: dict[str, DatasetMonitor] = {}
         self._diagnoses: dict[str, Diagnosis] = {}
         self._listed: set[str] = set()
         self._focus: str | None = None
@@ -115,6 +117,22 @@ class Fleet:
         """The runs whose rows somebody sees: of those that are not followed, the last figures are read once."""
         seen = [self.store.runs[id].job for id in runs if id in self.store.runs and id not in self._following]
         self._glimpses.want(job for job in seen if job.state.ended)
+
+    def open_datasets(self, open_: bool) -> None:
+        """Somebody looks at datasets from now on, or nobody does: they are looked at often, or seldom."""
+        for monitor in self._datasets.values():
+            monitor.open(open_)
+
+    def look_at_datasets(self, host: str | None = None) -> None:
+        """Look at datasets now, of one host or of all: something was made or changed there."""
+        for name, monitor in self._datasets.items():
+            if host is None or name == host:
+                monitor.look()
+
+    def near_dataset(self, host: str | None, path: str | None) -> None:
+        """The dataset that somebody looks at from near; None: none."""
+        for name, monitor in self._datasets.items():
+            monitor.want(path if name == host else None)
 
     def _host_of(self, job: JobInfo) -> Host | None:
         view = self.store.hosts.get(job.host)
@@ -182,6 +200,9 @@ class Fleet:
             partial(watch_jobs, host, self.store.runs, self._diagnoses, self.store.apply, partial(self._list, name)),
         )
         self._keeper.keep(f"{name} disks", disks.watch)
+        datasets = self._datasets[name] = DatasetMonitor(host, self.apply)
+        self._keeper.keep(f"{name} datasets", datasets.watch)
+        self._keeper.keep(f"{name} dataset", datasets.watch_near)
 
     def _list(self, host: str) -> None:
         """A host's jobs are known, or some of them changed."""

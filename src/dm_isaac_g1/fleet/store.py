@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dm_isaac_g1.core import events as ev
+from dm_isaac_g1.core.datasets import DatasetDetail, DatasetSummary
 from dm_isaac_g1.core.forecasts import Forecast
 from dm_isaac_g1.core.runs import Checkpoint, JobInfo, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
@@ -47,6 +48,8 @@ class HostView:
     forecasts: tuple[Forecast, ...] = ()
     #: When the guard said so: what it says of times counts from then.
     judged_at: float = 0.0
+    #: None: they were not looked at yet.
+    datasets: tuple[DatasetSummary, ...] | None = None
 
     def take(self, sample: HostSample, now: float) -> None:
         """Take a sample in, and its figures into the histories."""
@@ -106,6 +109,8 @@ class Store:
         self.hosts: dict[str, HostView] = {}
         self.runs: dict[str, RunView] = {}
         self.alerts: dict[str, ev.Alert] = {}
+        #: Datasets that were looked at from near, by host and path.
+        self.details: dict[tuple[str, str], DatasetDetail] = {}
         self._subscriptions: set[Subscription] = set()
 
     def apply(self, event: ev.Event) -> None:
@@ -138,6 +143,15 @@ class Store:
                 host = self._host(name)
                 host.forecasts, host.judged_at = forecasts, event.at
                 return (f"disk:{name}",)
+            case ev.Datasets(host=name, datasets=datasets):
+                self._host(name).datasets = datasets
+                there = {each.path for each in datasets}
+                for key in [key for key in self.details if key[0] == name and key[1] not in there]:
+                    del self.details[key]
+                return ("datasets",)
+            case ev.Dataset(detail=detail):
+                self.details[detail.host, detail.path] = detail
+                return ("dataset",)
             case ev.Job(job=job):
                 run = self.runs.get(job.id)
                 if run is None:

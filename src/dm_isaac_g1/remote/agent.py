@@ -28,6 +28,7 @@ from dm_isaac_g1.remote.runtime import Runtime, Spawned
 PARTS = (
     "agent_system",
     "agent_checkpoints",
+    "agent_datasets",
     "agent_disks",
     "agent_questions",
     "agent_follow",

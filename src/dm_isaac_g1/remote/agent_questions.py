@@ -13,6 +13,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.remote.agent_checkpoints import ask_checkpoints
+from dm_isaac_g1.remote.agent_datasets import ask_datasets
 from dm_isaac_g1.remote.agent_disks import ask_disks
 from dm_isaac_g1.remote.agent_system import attempt, expand
 
@@ -120,6 +121,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "list": ask_list,
     "find": ask_find,
     "checkpoints": ask_checkpoints,
+    "datasets": ask_datasets,
     "disks": ask_disks,
     "docker_socket": ask_docker_socket,
 }

@@ -169,6 +169,15 @@ class Files:
         rows = await self._ask("checkpoints", list[_CheckpointRow], folder=folder, ended=ended, timeout=120.0)
         return tuple(Checkpoint(**{name: getattr(row, name) for name in row.__struct_fields__}) for row in rows)
 
+    async def datasets(self, folder: str, known: Mapping[str, wire.DatasetRow] = {}) -> wire.DatasetRows:
+        """Datasets below a folder; texts only of those that differ from the `known` ones (by path)."""
+        stamps = {path: msgspec.to_builtins(row.stamps) for path, row in known.items()}
+        found: wire.DatasetRows = await self._ask(
+            "datasets", wire.DatasetRows, folder=folder, known=stamps, timeout=120.0
+        )
+        rows = [_cleaned(_cleaned(row, "path"), "name") for row in found.rows]
+        return wire.DatasetRows(rows=sorted(rows, key=lambda row: row.path), more=found.more)
+
     async def disks(self, paths: Mapping[str, str]) -> tuple[Disk, ...]:
         """The file systems that these paths (or their nearest existing parents) lie on, each once."""
         return tuple(disk(row) for row in await self._ask("disks", list[wire.DiskRow], paths=dict(paths)))

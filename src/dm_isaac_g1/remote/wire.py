@@ -115,6 +115,30 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     size: Count
 
 
+class DatasetRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset as the agent finds it. `newest`: times of the newest file by part; "" is all but meta.
+
+    `stamps`: time and size of `agent_datasets.STAMPED`, None where there is no such file. `texts`: contents of the
+    first of them (`READ`), cut after TEXT + 1 characters; None as a whole: as they were when last told.
+    """
+
+    path: str
+    #: Relative to the folder that was asked for.
+    name: str
+    bytes: Count
+    files: Count
+    newest: dict[str, Number]
+    stamps: list[tuple[Number, Count] | None]
+    texts: list[str | None] | None = None
+
+
+class DatasetRows(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer; `more`: it does not hold all."""
+
+    rows: list[DatasetRow]
+    more: bool = False
+
+
 AnyLine = Hello | Sampled | Reply | Chunk
 
 decoder: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
