@@ -118,7 +118,7 @@ class Dataset:
 
     def _located(self, number: int) -> Episode:
         episode = self.episode(number)
-        if self.version != "3.0" or episode.rows is not None:
+        if not self.info.shares_files or episode.rows is not None:
             return episode
         found = self._files.locate(episode)
         self.episodes[self._positions[number]] = found

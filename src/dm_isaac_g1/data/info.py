@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dm_isaac_g1.data.jsonfiles import read_json
+from dm_isaac_g1.data.jsonfiles import LARGEST_JSON, decode, read_bytes
 from dm_isaac_g1.data.problems import IntegrityError, SchemaError
 
 INFO = "meta/info.json"
@@ -104,6 +104,11 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     raw: dict[str, Any]
 
     @property
+    def shares_files(self) -> bool:
+        """Whether many episodes stand in one parquet file: v3.0, and v2.x sets whose data_path names no episode."""
+        return self.version == "3.0" or "{episode_index" not in self.data_path
+
+    @property
     def cameras(self) -> tuple[str, ...]:
         """Full keys of all video features: observation.images.cam_left_high."""
         return tuple(key for key, feature in self.features.items() if feature.is_video)
@@ -128,10 +133,18 @@ def read_info(root: Path) -> Info:
             dataset=str(root),
             fix="name a dataset's folder",
         )
-    return parse_info(read_json(root, INFO))
+    return parse_info(read_bytes(root, INFO, LARGEST_JSON))
 
 
-def parse_info(raw: Any) -> Info:
+def parse_info(text: str | bytes, *, where: str = INFO) -> Info:
+    """Info of the text of an info.json; `where`: how errors call it. Raises IntegrityError and SchemaError."""
+    try:
+        return info_of(decode(text, where))
+    except SchemaError as problem:
+        raise problem.in_file(where) from None
+
+
+def info_of(raw: Any) -> Info:
     """Info of a decoded info.json. Raises SchemaError."""
     if not isinstance(raw, dict) or not isinstance(raw.get("features"), dict) or not raw["features"]:
         raise _wrong("no-features", "not a LeRobot dataset: no features")

@@ -43,23 +43,20 @@ def read_bytes(root: Path, file: str, limit: int) -> bytes:
     return data
 
 
-def read_json(root: Path, file: str) -> Any:
-    """The value in `root`/`file`. NaN and Infinity are no JSON. Raises IntegrityError."""
-    data = read_bytes(root, file, LARGEST_JSON)
+def decode(text: str | bytes, where: str) -> Any:
+    """The value in a JSON text. NaN and Infinity are no JSON. Raises IntegrityError; `where`: how it calls the text."""
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityError("not-json", f"not readable as JSON: {error}", file=file) from None
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise IntegrityError("not-json", f"not readable as JSON: {error}", file=where) from None
+
+
+def read_json(root: Path, file: str) -> Any:
+    """The value in `root`/`file`. Raises IntegrityError."""
+    return decode(read_bytes(root, file, LARGEST_JSON), file)
 
 
 def read_jsonl(root: Path, file: str) -> list[tuple[int, Any]]:
     """Line number (from 1) and value of every line that is not empty. Raises IntegrityError naming the line."""
-    rows = []
-    for number, line in enumerate(read_bytes(root, file, LARGEST_JSONL).split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((number, msgspec.json.decode(line)))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise IntegrityError("not-json", f"not readable as JSON: {error}", file=f"{file}:{number}") from None
-    return rows
+    lines = read_bytes(root, file, LARGEST_JSONL).split(b"\n")
+    return [(number, decode(line, f"{file}:{number}")) for number, line in enumerate(lines, 1) if line.strip()]

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from dm_isaac_g1.data.problems import IntegrityError, RefusedOutput, SchemaError
+from dm_isaac_g1.data.problems import IntegrityError, SchemaError
 
 How = Literal["linked", "reflinked", "copied"]
 
@@ -23,40 +23,46 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS,
 
 
 def place_file(source: Path, target: Path, *, inside: Path) -> How:
-    """The bytes of `source` under the name `target`, which does not exist yet; folders are made.
+    """The bytes of `source` under the name `target`, whose folders are made; a file that stands there is replaced.
 
-    Links are followed, but not out of `inside` (the source's dataset). Raises SchemaError (a link leads out),
-    IntegrityError (no such file, not a file), RefusedOutput (the target exists), OSError.
+    Links are followed, but not out of `inside` (the source's dataset). A kill leaves no short file under the target's
+    name. Raises SchemaError (a link leads out), IntegrityError (no such file, not a file), OSError with a file name.
     """
     real = source.resolve()
     if not real.is_relative_to(inside.resolve()):
         raise SchemaError("path-leaves-dataset", "is a link that leads out of the dataset", file=str(source))
     if not real.is_file():
-        raise IntegrityError("file-missing", "No such file" if not real.exists() else "not a file", file=str(source))
+        raise IntegrityError("file-missing", "not a file" if real.exists() else "No such file", file=str(source))
     target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.placing")
+    beside.unlink(missing_ok=True)
     try:
-        os.link(real, target)
-    except FileExistsError:
-        raise RefusedOutput("output-exists", "exists already", file=str(target)) from None
+        how = _linked(real, beside) or _copied(real, beside)
+        beside.replace(target)
+    except OSError as error:
+        error.filename = str(target)
+        raise
+    finally:
+        beside.unlink(missing_ok=True)  # it stays where both names were one file already
+    return how
+
+
+def _linked(source: Path, target: Path) -> How | None:
+    try:
+        os.link(source, target)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        return _copied(real, target)
+        return None
     return "linked"
 
 
 def _copied(source: Path, target: Path) -> How:
-    """Written beside and renamed, so that a kill leaves no short file under the target's name."""
-    beside = target.with_name(f".{target.name}.copying")
-    try:
-        with source.open("rb") as read, beside.open("wb") as write:
-            how: How = "reflinked" if _reflink(read.fileno(), write.fileno()) else "copied"
-            if how == "copied":
-                shutil.copyfileobj(read, write, 1 << 20)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-    return how
+    with source.open("rb") as read, target.open("wb") as write:
+        if _reflink(read.fileno(), write.fileno()):
+            return "reflinked"
+        shutil.copyfileobj(read, write, 1 << 20)
+    return "copied"
 
 
 def _reflink(source: int, target: int) -> bool:

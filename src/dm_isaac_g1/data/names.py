@@ -5,8 +5,8 @@ left_hand_thumb_0_joint. Beside the joints: grippers (left_gripper), the normali
 hands (left_hand_pinky: not an angle), what an action may command (base_height, velocity_x, torso_yaw), the motors of
 SO-101.
 
-Spelling is ignored, words are not: kLeftElbow, left_elbow_joint, left_elbow.pos, LeftElbow are one joint; left_elbow.vel
-is none.
+Spelling is ignored, words are not: kLeftElbow, left_elbow_joint, left_elbow.pos, LeftElbow are one joint;
+left_elbow.vel is none.
 """
 
 from __future__ import annotations

@@ -69,23 +69,21 @@ class DataProblem(DmG1Error):
     def within(self, dataset: Path | str, episode: int | None = None) -> DataProblem:
         """The same problem, saying in which dataset and episode it was met where it does not say so yet."""
         place = self.finding.place
-        return type(self)(
-            self.finding.code,
-            self.finding.what,
-            file=place.file,
-            episode=place.episode if place.episode is not None else episode,
-            frame=place.frame,
-            joint=place.joint,
-            fix=self.finding.fix,
-            dataset=self.dataset or str(dataset),
-        )
+        number = place.episode if place.episode is not None else episode
+        finding = msgspec.structs.replace(self.finding, place=msgspec.structs.replace(place, episode=number))
+        return _rebuilt(type(self), finding, self.dataset or str(dataset))
+
+    def in_file(self, file: str) -> DataProblem:
+        """The same problem of a file that is called `file`."""
+        place = msgspec.structs.replace(self.finding.place, file=file)
+        return _rebuilt(type(self), msgspec.structs.replace(self.finding, place=place), self.dataset)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its finding, so that it crosses from a worker process."""
-        return _unpickled, (type(self), self.finding, self.dataset)
+        return _rebuilt, (type(self), self.finding, self.dataset)
 
 
-def _unpickled(kind: type[DataProblem], finding: Finding, dataset: str | None) -> DataProblem:
+def _rebuilt(kind: type[DataProblem], finding: Finding, dataset: str | None) -> DataProblem:
     place = finding.place
     return kind(
         finding.code,

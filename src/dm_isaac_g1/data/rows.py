@@ -38,7 +38,7 @@ class RowFiles:
         """The rows of an episode that was located. Raises IntegrityError, SchemaError."""
         if episode.rows is None:
             table = read_table(self._path_of(episode.file), columns, file=episode.file)
-            self._check_length(episode, len(table), EPISODES)
+            self._check_length(episode, len(table), episode.file)
             return table
         wanted = None if columns is None else tuple(columns)
         if self._stream is None or not self._stream.continues(episode.file, wanted, episode.rows[0]):
@@ -52,7 +52,7 @@ class RowFiles:
         for file in self._candidates(episode):
             rows = self._index(file).get(episode.index)
             if rows is not None:
-                self._check_length(episode, rows[1] - rows[0], EPISODES_V3, file)
+                self._check_length(episode, rows[1] - rows[0], file)
                 return msgspec.structs.replace(episode, file=file, rows=rows)
         raise IntegrityError("missing-episode", "is listed, and no parquet file has its rows", episode=episode.index)
 
@@ -69,10 +69,11 @@ class RowFiles:
             self._indices[file] = episode_rows(integers(table, "episode_index", file=file), file=file)
         return self._indices[file]
 
-    def _check_length(self, episode: Episode, found: int, listed_in: str, file: str | None = None) -> None:
+    def _check_length(self, episode: Episode, found: int, file: str) -> None:
         if found != episode.length:
-            what = f"episode {episode.index} has {found} frames, {listed_in} says {episode.length}"
-            raise IntegrityError("length-differs", what, file=file or episode.file, episode=episode.index)
+            listed = EPISODES_V3 if self._info.version == "3.0" else EPISODES
+            what = f"episode {episode.index} has {found} frames, {listed} says {episode.length}"
+            raise IntegrityError("length-differs", what, file=file, episode=episode.index)
 
 
 def episode_rows(numbers: Any, *, file: str) -> dict[int, tuple[int, int]]:
