@@ -1,0 +1,111 @@
+"""Carrying an episode from one dataset into another: its columns checked and in LeRobot's layout, its videos placed.
+
+Values stay as they are; only their container changes (lists of any kind become fixed-size lists, doubles become floats
+where info.json says float32). Whatever is missing, null, of another width or not finite is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from dm_isaac_g1.data.columns import integers, matrix, scalars
+from dm_isaac_g1.data.dataset import Dataset
+from dm_isaac_g1.data.episodes import Clip, Episode
+from dm_isaac_g1.data.info import Feature
+from dm_isaac_g1.data.linking import place_file
+from dm_isaac_g1.data.problems import DataError, DataProblem, Finding, IntegrityError, Place
+
+#: How far apart timestamps may be from 1/fps, in seconds: what lerobot 0.3.3 tolerates (tolerance_s).
+TOLERANCE_S = 1e-4
+
+Placed = Literal["linked", "reflinked", "copied", "remuxed", "encoded"]
+Note = Callable[[Finding], None]
+
+
+def carried(dataset: Dataset, episode: Episode, note: Note) -> dict[str, Any]:
+    """Column -> values of an episode, in the order of the features: (frames, width) and (frames,) of the feature's
+    dtype; texts and images as Arrow arrays. Views of the file's memory where that is possible.
+
+    `note`: is told of casts and of columns that info.json does not know. Raises DataProblem.
+    """
+    table = dataset.read(episode.index)
+    features = {column: dataset.info.features[column] for column in dataset.info.columns}
+    for column in table.column_names:
+        if column not in features:
+            what = f"column {column} is not among the features of meta/info.json and is left out"
+            note(Finding(code="unknown-column", severity="warning", what=what, place=Place(episode.file, joint=column)))
+    return {column: _values(table, column, feature, episode, note) for column, feature in features.items()}
+
+
+def _values(table: pa.Table, column: str, feature: Feature, episode: Episode, note: Note) -> Any:
+    if not feature.is_numeric:
+        return table.column(column)
+    where: dict[str, Any] = {"episode": episode.index, "file": episode.file}
+    if feature.shape == (1,) or feature.shape == ():
+        values = scalars(table, column, **where) if feature.is_float else integers(table, column, **where)
+    else:
+        values = matrix(table, column, feature.width, names=feature.labels(column), **where)
+    wanted = np.dtype(feature.dtype)
+    if values.dtype == wanted:
+        return values
+    if feature.is_float and values.dtype.kind == "f":
+        what = f"column {column} holds {values.dtype}, cast to {wanted} as meta/info.json says"
+        note(Finding(code="cast", severity="note", what=what, place=Place(episode.file, joint=column)))
+        with np.errstate(over="ignore"):
+            cast = values.astype(wanted)
+        if not np.isfinite(cast).all():
+            frame = int(np.argwhere(~np.isfinite(cast))[0][0])
+            what = f"column {column} holds {values.dtype} beyond the range of {wanted}"
+            raise DataError("not-finite", what, frame=frame, joint=column, **where)
+        return cast
+    cast = values.astype(wanted)
+    if not np.array_equal(cast, values):
+        what = f"column {column} holds {values.dtype} that are no {wanted}, as meta/info.json says"
+        raise DataError("wrong-dtype", what, joint=column, **where)
+    return cast
+
+
+def check_order(columns: Mapping[str, Any], episode: Episode, fps: float) -> None:
+    """Frames count from 0, and timestamps go by 1/fps. Raises IntegrityError naming the frame."""
+    where: dict[str, Any] = {"file": episode.file, "episode": episode.index}
+    numbers = columns.get("frame_index")
+    if numbers is not None and (wrong := np.flatnonzero(numbers != np.arange(len(numbers)))).size:
+        frame = int(wrong[0])
+        what = f"frame_index is {numbers[frame]} in row {frame}, expected {frame}"
+        raise IntegrityError("frame-order", what, frame=frame, joint="frame_index", **where)
+    times = columns.get("timestamp")
+    if times is not None and len(times) > 1:
+        steps = np.diff(times.astype(np.float64))
+        if (wrong := np.flatnonzero(~(np.abs(steps - 1 / fps) <= TOLERANCE_S))).size:
+            frame = int(wrong[0]) + 1
+            what = f"timestamps are {steps[frame - 1]:.6f} s apart at frame {frame}, expected {1 / fps:.6f} s"
+            raise IntegrityError("ragged-timestamps", what, frame=frame, joint="timestamp", **where)
+
+
+def place_clip(dataset: Dataset, clip: Clip, target: Path, *, frames: int) -> Placed:
+    """An episode's video as a file of its own: the source linked where it is all the episode's, else cut out of it.
+
+    `frames` of the episode; folders are made. Raises IntegrityError (missing, too short, broken), SchemaError (a link
+    leads out of the dataset), OSError.
+    """
+    from dm_isaac_g1.data.remux import cut
+    from dm_isaac_g1.data.video import probe
+
+    source = dataset.path_of(clip.file)
+    try:
+        found = probe(source).frames
+        if clip.end is not None and (clip.start > 0 or found != frames):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return cut(source, target, clip.start, clip.end, dataset.fps, frames)
+    except DataProblem as problem:
+        raise problem.in_file(clip.file).within(dataset.root) from None
+    if found != frames:
+        code = "video-short" if found < frames else "video-long"
+        what = f"the video has {found} frames, its episode {frames}"
+        raise IntegrityError(code, what, file=clip.file, dataset=str(dataset.root))
+    return place_file(source, target, inside=dataset.boundary)
