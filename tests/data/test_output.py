@@ -322,3 +322,23 @@ def test_marks_are_json_lines_that_anyone_can_read(tmp_path: Path) -> None:
         out.mark(7, {"length": 40})
         lines = (out.partial / DONE).read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"episode": 7, "record": {"length": 40}}]
+
+
+def test_the_marker_says_how_many_there_will_be(tmp_path: Path) -> None:
+    with Output(tmp_path / "set", RECIPE, needs=0, what="converting", total=200, unit="episodes") as out:
+        marker = json.loads((out.partial / MARKER).read_text())
+    assert (marker["what"], marker["total"], marker["unit"]) == ("converting", 200, "episodes")
+    assert marker["recipe"]["op"] == "test"
+
+
+def test_work_that_checks_what_it_finds_keeps_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        pytest.raises(ValueError, match="no"),
+        Output(tmp_path / "set", RECIPE, needs=0, what="x", checked=True) as out,
+    ):
+        (out.partial / "half").write_text("half")
+        raise ValueError("no")
+    monkeypatch.setattr(output, "_boot", lambda: "another start of the machine")
+    monkeypatch.setattr(output, "__version__", "9")
+    with Output(tmp_path / "set", RECIPE, needs=0, what="x", checked=True) as out:
+        assert (out.partial / "half").read_text() == "half"

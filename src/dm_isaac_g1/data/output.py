@@ -45,18 +45,34 @@ class Output:
     of the same recipe is taken up again; of another, or one that is not ours, is refused, as is a `final` that is not
     empty, that lies in one of `sources` or around it, and a disk with less than `needs` bytes free.
 
+    `total` of `unit` is how many there will be, for whoever looks at the marker. `checked`: the work itself checks what
+    it finds (by hashes), thus all of it may be kept whatever happened, also by another version of dm-g1.
+
     Raises RefusedOutput when made or entered; a full disk while writing leaves as DataProblem "disk-full", which names
     the `filename` of the OSError.
     """
 
     def __init__(
-        self, final: Path, recipe: Mapping[str, Any], *, needs: int, what: str, sources: Sequence[Path] = ()
+        self,
+        final: Path,
+        recipe: Mapping[str, Any],
+        *,
+        needs: int,
+        what: str,
+        sources: Sequence[Path] = (),
+        total: int | None = None,
+        unit: str = "episodes",
+        checked: bool = False,
     ) -> None:
         path = Path(os.path.abspath(final))  # noqa: PTH100  symlinks above it are the user's business
         self.final = path.resolve() if path.is_symlink() else path
         self.partial = self.final.with_name(self.final.name + PARTIAL) if self.final.name else self.final
         self.what = what
-        self._recipe: dict[str, Any] = json.loads(json.dumps({"tool": __version__, **recipe}, allow_nan=False))
+        self._recipe: dict[str, Any] = json.loads(
+            json.dumps({**({} if checked else {"tool": __version__}), **recipe}, allow_nan=False)
+        )
+        self._shown = {"what": what, "total": total, "unit": unit}
+        self._checked = checked
         self._needs = needs
         self._done: dict[int, dict[str, Any]] = {}
         self._lock = -1
@@ -78,7 +94,7 @@ class Output:
                 self._take_up()
                 self._refuse_small()
             except BaseException:
-                self._close(keep=bool(self._done) or self._stream < 0)
+                self._close(keep=self._keep() or self._stream < 0)
                 raise
         except OSError as error:
             fix = "choose another --output"
@@ -92,9 +108,13 @@ class Output:
             full = _full_disk(error)
             problem = None if full is None else self._disk_full(full)
         finally:
-            self._close(keep=error is None or bool(self._done))
+            self._close(keep=error is None or self._keep())
         if problem is not None:
             raise problem from None
+
+    def _keep(self) -> bool:
+        """Whether an unfinished try leaves anything that the next one takes up."""
+        return self._checked or bool(self._done)
 
     def _close(self, *, keep: bool) -> None:
         """Let go of the folder; not `keep`: nothing in it is worth keeping, and all of it we made."""
@@ -164,7 +184,7 @@ class Output:
             self.partial.mkdir()
         except FileExistsError:
             marker = self._read_marker()
-            if marker is not None and marker.get("boot") == _boot():
+            if marker is not None and (self._checked or marker.get("boot") == _boot()):
                 self._read_done()
             else:
                 # Files that were not synced when the machine went down may be empty now, whatever their names say.
@@ -206,7 +226,7 @@ class Output:
 
     def _write_marker(self, *, complete: bool) -> None:
         new = self.partial / (MARKER + ".new")
-        marker = {"what": self.what, "recipe": self._recipe, "boot": _boot(), "complete": complete}
+        marker = {**self._shown, "recipe": self._recipe, "boot": _boot(), "complete": complete}
         new.write_text(json.dumps(marker, indent=2, allow_nan=False) + "\n")
         _sync(new)
         new.rename(self.partial / MARKER)
