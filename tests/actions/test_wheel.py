@@ -27,7 +27,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def look(site: Path) -> dict[str, object]:
     """What a host's Python would say of that copy."""
-    program = f"import sys; sys.path.insert(0, {str(site)!r}); sys.argv = ['-', '']\n{syncing.LOOK}"
+    program = f"import sys; sys.path.insert(0, {str(site)!r}); sys.argv = ['-', '']; exec({syncing.LOOK!r})"
     done = subprocess.run([sys.executable, "-S", "-c", program], check=True, capture_output=True, timeout=30)
     said: dict[str, object] = json.loads(done.stdout)
     return said

@@ -7,9 +7,10 @@ declarations. An action is an async generator function: it yields events and end
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, TypeVar
 
 import msgspec
 from msgspec import inspect as mi
@@ -28,9 +29,28 @@ Names = Literal["host", "recipe", "profile", "job", "dataset"]
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every action's parameters. Fields are `Annotated[type, Meta(description=...)]`.
 
-    `Meta(extra=...)` may hold `positional: True` (an argument on the command line, not an option) and
-    `names: Names` (what the value names).
+    `Meta(extra=...)` may hold `positional: True` (an argument on the command line, not an option), `names: Names`
+    (what the value names), `option: str` (the option, where it is not the field's name) and `commas: False` (of a
+    list: a value with commas is one value).
     """
+
+
+class Placed(Params, frozen=True, kw_only=True):
+    """Parameters of an action that runs where its files lie: in this process, on a host, or detached there as a job.
+
+    Without `on` it runs here. How it gets there is `actions.places`.
+    """
+
+    on: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="Run it on this host, by that host's own dm-g1; paths are relative to its datasets folder.",
+            extra={"names": "host"},
+        ),
+    ] = None
+    detach: Annotated[
+        bool, msgspec.Meta(description="With --on: as a job that outlives this program; `dm-g1 train list` shows it.")
+    ] = False
 
 
 P = TypeVar("P", bound=Params)
@@ -51,6 +71,15 @@ class Field:
     choices: tuple[str, ...] = ()
     positional: bool = False
     names: Names | None = None
+    #: The option that the user types; empty: as `name`, with dashes.
+    said: str = ""
+    #: Of many: a comma separates values.
+    commas: bool = True
+
+    @property
+    def option(self) -> str:
+        """--save-steps"""
+        return f"--{self.said or self.name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +93,12 @@ class Action:
     key: str | None = None
     needs_host: Role | None = None
     danger: bool = False
-    #: It works without a profile (one that lists or mends profiles must).
-    needs_profile: bool = True
+    #: False: it works without a profile (one that lists or mends profiles must). "if-any": it uses one that is there.
+    needs_profile: bool | Literal["if-any"] = True
+    #: The user's secrets (`core.config.SECRET`) that go with it to a host.
+    secrets: tuple[str, ...] = ()
+    #: Interrupted, it keeps what is finished: the same action goes on from there.
+    resumes: bool = False
 
     @property
     def group(self) -> str:
@@ -88,7 +121,7 @@ class Action:
         try:
             return msgspec.convert(values, self.params, strict=False)
         except msgspec.ValidationError as wrong:
-            raise UsageError(_plain(str(wrong)), where=self.name) from None
+            raise UsageError(_plain(str(wrong), self.fields()), where=self.name) from None
 
 
 _actions: dict[str, Action] = {}
@@ -102,14 +135,18 @@ def action(
     key: str | None = None,
     needs_host: Role | None = None,
     danger: bool = False,
-    needs_profile: bool = True,
+    needs_profile: bool | Literal["if-any"] = True,
+    secrets: tuple[str, ...] = (),
+    resumes: bool = False,
 ) -> Callable[[Run[P]], Run[P]]:
     """Declare an async generator function as the action `name` ("group.verb")."""
 
     def declare(run: Run[P]) -> Run[P]:
         if name in _actions:
             raise ValueError(f"action {name} is declared twice")
-        _actions[name] = Action(name, title, params, run, key, needs_host, danger, needs_profile)
+        if danger and issubclass(params, Placed):
+            raise ValueError(f"{name}: nobody could agree to it on a host")
+        _actions[name] = Action(name, title, params, run, key, needs_host, danger, needs_profile, secrets, resumes)
         return run
 
     return declare
@@ -117,7 +154,7 @@ def action(
 
 def catalogue() -> dict[str, Action]:
     """All actions by name, in the order of declaration."""
-    from dm_isaac_g1.actions import train, watch, checkpoints, disk, hosts, profile, remote  # noqa: F401, I001  they declare, in this order
+    from dm_isaac_g1.actions import train, watch, checkpoints, disk, data, data_made, data_seen, hosts, profile, remote  # noqa: F401, I001  they declare, in this order
 
     return dict(_actions)
 
@@ -130,14 +167,25 @@ def get(name: str) -> Action:
     return found
 
 
+def elsewhere(params: Params) -> TypeGuard[Placed]:
+    """Whether an action with these parameters is to run on a host."""
+    return isinstance(params, Placed) and (params.on is not None or params.detach)
+
+
 async def perform(which: Action | str, ctx: Context, params: Params) -> AsyncIterator[Event]:
     """Run an action; its last event is a Result, or the Failure that stands for its DmG1Error."""
     found = get(which) if isinstance(which, str) else which
+    run = found.run(ctx, params)
+    if elsewhere(params):
+        from dm_isaac_g1.actions import places
+
+        run = places.run(found, ctx, params)
     ended = False
     try:
-        async for event in found.run(ctx, params):
-            ended = isinstance(event, Result)
-            yield event
+        async with aclosing(run) as events:  # type: ignore[type-var]
+            async for event in events:
+                ended = isinstance(event, Result | Failure)
+                yield event
     except DmG1Error as error:
         yield failure(error)
         return
@@ -151,10 +199,29 @@ def failure(error: DmG1Error) -> Failure:
 
 
 def fields(params: type[Params]) -> tuple[Field, ...]:
-    """A parameter struct's fields, as forms and command lines need them."""
+    """A parameter struct's fields, as forms and command lines need them: its own before those of where it runs."""
     info = mi.type_info(params)
     assert isinstance(info, mi.StructType)
-    return tuple(_field(each) for each in info.fields)
+    shared = Placed.__struct_fields__ if issubclass(params, Placed) else ()
+    return tuple(_field(each) for each in sorted(info.fields, key=lambda field: field.name in shared))
+
+
+def words(action: str, known: Sequence[Field], values: Mapping[str, Any]) -> list[str]:
+    """What to type after `dm-g1` for these values: ["train", "start", "--steps", "400"]; defaults are left out."""
+    said, last = action.split("."), list[str]()
+    for field in known:
+        value = values.get(field.name, field.default)
+        if value is None or value == field.default:
+            continue
+        if field.kind == "flag":
+            said.append(field.option)
+            continue
+        for each in value if field.many else (value,):
+            if field.positional:
+                last.append(str(each))
+            else:
+                said += [field.option, str(each)]
+    return [*said, *(["--"] if any(word.startswith("-") for word in last) else []), *last]
 
 
 def _field(field: mi.Field) -> Field:
@@ -182,6 +249,8 @@ def _field(field: mi.Field) -> Field:
         choices=tuple(str(value) for value in of.values) if isinstance(of, mi.LiteralType) else (),
         positional=bool(extra.get("positional")),
         names=extra.get("names"),
+        said=extra.get("option", ""),
+        commas=extra.get("commas", True),
     )
 
 
@@ -207,9 +276,11 @@ _PLAINLY = (
 )
 
 
-def _plain(message: str) -> str:
+def _plain(message: str, known: Sequence[Field]) -> str:
     """msgspec's validation error, with its `$.steps` path as the option a user typed."""
     text, _, path = message.partition(" - at `$.")
     for pattern, plain in _PLAINLY:
         text = pattern.sub(plain, text)
-    return f"--{path.rstrip('`').split('[')[0].replace('_', '-')}: {text}" if path else text
+    name = path.rstrip("`").split("[")[0]
+    option = next((field.option for field in known if field.name == name), f"--{name.replace('_', '-')}")
+    return f"{option}: {text}" if path else text

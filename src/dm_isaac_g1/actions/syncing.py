@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dm_isaac_g1.core.errors import RemoteFailed
+from dm_isaac_g1.remote import hands
 from dm_isaac_g1.remote.clean import clean, clean_bytes
 
 if TYPE_CHECKING:
@@ -22,43 +23,7 @@ PIP_INSTALL = (
 )
 
 #: What a host's Python says of its copy: one JSON line. The digest is `actions.wheel.digest`'s, over the same files.
-LOOK = """
-import hashlib, importlib.util, json, os, subprocess, sys
-checkout = sys.argv[1] or None
-said = {"version": None, "folder": None, "digest": None, "checkout": None, "revision": None, "upstream": None}
-spec = importlib.util.find_spec("dm_isaac_g1")
-folder = os.path.dirname(os.path.realpath(spec.origin)) if spec and spec.origin else None
-if folder:
-    said["folder"] = folder
-    total, rows = hashlib.sha256(), {}
-    for here, folders, names in os.walk(folder):
-        folders[:] = [f for f in folders if f != "__pycache__"]
-        for name in names:
-            if name.endswith(".py"):
-                path = os.path.join(here, name)
-                with open(path, "rb") as file:
-                    rows["dm_isaac_g1/" + os.path.relpath(path, folder)] = hashlib.sha256(file.read()).hexdigest()
-    for name in sorted(rows):
-        total.update(("%s\\n%s\\n" % (name, rows[name])).encode())
-    said["digest"] = total.hexdigest()[:16]
-    try:
-        from importlib.metadata import version
-        said["version"] = version("dm-isaac-g1")
-    except Exception:
-        pass
-def git(*args):
-    done = subprocess.run(["git", "-C", checkout or folder, *args], stdin=subprocess.DEVNULL, capture_output=True)
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
-if checkout or folder:
-    try:
-        top = git("rev-parse", "--show-toplevel")
-        if top and (checkout or git("ls-files", "--error-unmatch", os.path.join(folder, "__init__.py"))):
-            said.update(checkout=top, revision=git("rev-parse", "--short", "HEAD"),
-                        upstream=git("rev-parse", "--abbrev-ref", "@{upstream}"))
-    except OSError:
-        pass
-print(json.dumps(said))
-"""
+LOOK = hands.program("copy") + "\nimport json, sys\nprint(json.dumps(look(sys.argv[1] or None)))"
 
 
 class Copy(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ GROUPS = {
     "train": "Fine-tunes: start, watch, stop.",
     "checkpoints": "What the trainers saved.",
     "disk": "Will the next saves fit?",
+    "data": "Datasets: get, convert, check, repair, combine.",
     "remote": "One host by hand.",
     "hosts": "The machines of the profile; alone, a table of them.",
     "profile": "Fleets and defaults, as YAML files.",

@@ -11,6 +11,7 @@ from dm_isaac_g1.actions.registry import Action, Field
 from dm_isaac_g1.cli import completing
 from dm_isaac_g1.cli.globals import Globals, global_options
 
+_REPEAT = {True: "  [repeat it, or use commas]", False: "  [repeat it]"}
 TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
 
 
@@ -71,7 +72,9 @@ def values(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
         value = given.get(field.name)
         if value is None or (field.many and not value):
             continue
-        said[field.name] = [part for each in value for part in each.split(",") if part] if field.many else value
+        if field.many and field.commas:
+            value = [part for each in value for part in str(each).split(",") if part]
+        said[field.name] = list(value) if field.many else value
     return said
 
 
@@ -82,19 +85,17 @@ def parameter(field: Field) -> click.Parameter:
     if field.positional:
         return click.Argument([field.name], required=field.required, type=of, shell_complete=complete)
     if field.kind == "flag":
-        return click.Option([_dashed(field.name), field.name], is_flag=True, default=None, help=field.description)
+        return click.Option([field.option, field.name], is_flag=True, default=None, help=field.description)
     shown = field.default if not field.required and field.default not in (None, ()) else None
-    note = f"  [default: {shown}]" if shown is not None else "  [repeat it, or use commas]" if field.many else ""
+    note = f"  [default: {shown}]" if shown is not None else _REPEAT[field.commas] if field.many else ""
     required: dict[str, Any] = {"required": True} if field.required else {"default": None}
     return click.Option(
-        [_dashed(field.name), field.name],
-        type=of,
+        [field.option, field.name],
+        # Values with commas between them are no number yet: the action's parameters see to that.
+        type=click.STRING if field.many and not field.choices else of,
+        metavar=of.name.upper() if field.many and not field.choices else None,
         multiple=field.many,
         help=field.description + note,
         shell_complete=complete,
         **required,
     )
-
-
-def _dashed(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -7,13 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dm_isaac_g1.core.profile import Profile
 
-Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+Complete = Callable[[click.Context, click.Parameter, str], list[str] | list[CompletionItem]]
 
 #: Job ids remembered for completion, newest last.
 KEPT_JOBS = 200
@@ -47,8 +48,19 @@ def jobs(context: click.Context, parameter: click.Parameter, begun: str) -> list
     return []
 
 
+def folders(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """A dataset here is a folder: the shell knows them."""
+    return [CompletionItem(begun, type="dir")]
+
+
 #: What a parameter's value names -> how it is completed.
-BY_NAMES: dict[str | None, Complete] = {"host": hosts, "recipe": recipes, "profile": profiles, "job": jobs}
+BY_NAMES: dict[str | None, Complete] = {
+    "host": hosts,
+    "recipe": recipes,
+    "profile": profiles,
+    "job": jobs,
+    "dataset": folders,
+}
 
 
 def remember_job(id: str) -> None:

@@ -37,6 +37,22 @@ class Globals:
 
     def load(self) -> tuple[Profile, Config]:
         """The profile and the configuration; with --lab the lab is brought up first. Raises ConfigError."""
+        config = self.config()
+        return config.profile, config
+
+    def load_if_any(self) -> tuple[Profile, Config]:
+        """The same, with a profile without hosts where nobody says which, or there is none."""
+        from dm_isaac_g1.core.profile import Profile
+        from dm_isaac_g1.core.profiles import NoProfile
+
+        config = self.config()
+        try:
+            return config.profile, config
+        except NoProfile:
+            return Profile(name="none"), config
+
+    def config(self) -> Config:
+        """The configuration; its profile may be missing. Raises ConfigError."""
         from dm_isaac_g1.cli import journal
         from dm_isaac_g1.core.config import SECRET, load_config
 
@@ -50,7 +66,7 @@ class Globals:
         for secret in SECRET:
             # They are in the configuration now: no program that we start inherits them.
             os.environ.pop(secret, None)
-        return config.profile, config
+        return config
 
 
 def global_options() -> list[click.Option]:

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dm_isaac_g1.actions import registry
-from dm_isaac_g1.core.errors import ExitCode
+from dm_isaac_g1.core.errors import ExitCode, Interrupted
 from dm_isaac_g1.core.events import Failure, Job, Result
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Plan
     from dm_isaac_g1.actions.registry import Action
     from dm_isaac_g1.cli.globals import Globals
+    from dm_isaac_g1.core.config import Config
+    from dm_isaac_g1.core.profile import Profile
 
 T = TypeVar("T")
+
+#: What is told of an interrupted action that keeps what it finished.
+RESUMES = "the same command goes on where this one ended"
 
 
 def perform(chosen: Globals, action: Action, given: dict[str, Any], *, agreed: bool = False) -> int:
@@ -57,12 +62,8 @@ async def _story(chosen: Globals, action: Action, params: registry.Params, agree
     from dm_isaac_g1.cli import stdin
     from dm_isaac_g1.cli.asking import asker
     from dm_isaac_g1.cli.writing import writer
-    from dm_isaac_g1.core.profile import Profile
 
-    if action.needs_profile:
-        profile, config = chosen.load()
-    else:
-        profile, config = Profile(name="none"), None
+    profile, config = _fleet(chosen, action, params)
     out = writer(action.name, json=chosen.json)
 
     async def confirm(plan: Plan) -> bool:
@@ -82,15 +83,31 @@ async def _story(chosen: Globals, action: Action, params: registry.Params, agree
         ) as ctx,
         aclosing(registry.perform(action, ctx, params)) as events,  # type: ignore[type-var]
     ):
-        async for event in events:
-            out.write(event)
-            if isinstance(event, Failure | Result):
-                code = event.code
-            elif isinstance(event, Job):
-                from dm_isaac_g1.cli.completing import remember_job
+        try:
+            async for event in events:
+                out.write(event)
+                if isinstance(event, Failure | Result):
+                    code = event.code
+                elif isinstance(event, Job):
+                    from dm_isaac_g1.cli.completing import remember_job
 
-                remember_job(event.job.id)
+                    remember_job(event.job.id)
+        except asyncio.CancelledError:
+            if action.resumes:
+                out.write(registry.failure(Interrupted("interrupted", fix=RESUMES)))
+            raise
     return code
+
+
+def _fleet(chosen: Globals, action: Action, params: registry.Params) -> tuple[Profile, Config | None]:
+    """The profile and configuration that the action needs; what needs none must work with a broken one."""
+    from dm_isaac_g1.core.profile import Profile
+
+    if action.needs_profile is True or registry.elsewhere(params):
+        return chosen.load()
+    if action.needs_profile == "if-any":
+        return chosen.load_if_any()
+    return Profile(name="none"), None
 
 
 async def _ask(plan: Plan, *, json: bool) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,6 +67,15 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
+
+
+#: Secrets that came with the command itself, from whoever started it on this host.
+_handed: dict[str, str] = {}
+
+
+def hand_over(secrets: Mapping[str, str]) -> None:
+    """Secrets of `SECRET` for this process alone: they win, and are in no environment that a child would inherit."""
+    _handed.update({name: value for name, value in secrets.items() if name in SECRET and value})
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -163,6 +172,7 @@ def load_config(profile: str | None = None) -> Config:
 
 def _variables() -> Iterator[tuple[str, Setting]]:
     """Every variable that is ours, the one that wins first. Empty ones of the environment count as unset."""
+    yield from ((name, Setting(value, "handed over")) for name, value in _handed.items())
     for name in (*PLAIN, *SECRET):
         if value := os.environ.get(name):
             yield name, Setting(value, f"${name}")

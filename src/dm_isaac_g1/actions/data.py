@@ -1,0 +1,198 @@
+"""Datasets: get one, turn it into another, check it, repair it, compute its statistics.
+
+Each works where its files lie (`registry.Placed`): here, on a host, or detached there. Paths are relative to the
+working folder here, and to the host's datasets folder there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from dm_isaac_g1.actions.registry import Placed, action
+from dm_isaac_g1.actions.working import Working, need
+from dm_isaac_g1.core import paths
+from dm_isaac_g1.core.errors import ExitCode
+from dm_isaac_g1.core.events import Event, Result
+from dm_isaac_g1.core.units import many
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.data.problems import Finding
+
+SET: dict[str, Any] = {"names": "dataset"}
+Dataset = Annotated[str, Meta(description="The dataset's folder.", extra=SET)]
+#: Findings that a result brings along.
+SHOWN = 200
+
+
+def folder(text: str) -> Path:
+    """A path as the user wrote it, where this process runs."""
+    return paths.expanded(text)
+
+
+class DownloadParams(Placed, frozen=True, kw_only=True):
+    repo: Annotated[str, Meta(description="The dataset on the Hub, as OWNER/NAME, or `hospitality` for all seven.")]
+    output: Annotated[str | None, Meta(description="Where to put it; the repo's own name otherwise.")] = None
+    subset: Annotated[
+        str | None,
+        Meta(description="Only this part of the repo: a folder in it, for repos that hold several datasets."),
+    ] = None
+    revision: Annotated[str | None, Meta(description="A branch, tag or commit; the newest otherwise.")] = None
+    meta_only: Annotated[bool, Meta(description="Only meta/, to see what is in it.")] = False
+
+
+@action(
+    "data.download",
+    title="Download a dataset",
+    params=DownloadParams,
+    key="g",
+    needs_profile="if-any",
+    secrets=("HF_TOKEN",),
+    resumes=True,
+)
+async def download(ctx: Context, params: DownloadParams) -> AsyncIterator[Event]:
+    """Download a dataset from the Hugging Face Hub, pinned to the revision that it has now.
+
+    The size is known and the disk checked before anything is fetched; the same command goes on where a former one
+    ended. Gated repos need HF_TOKEN or `hf auth login`: --on sends your HF_TOKEN along, --detach uses the host's own.
+    """
+    from dm_isaac_g1.data.hub.download import download_dataset
+
+    need("huggingface_hub", "pyarrow")
+    secret = ctx.config.secret("HF_TOKEN") if ctx.config else None
+    output = folder(params.output or params.repo.rstrip("/").rpartition("/")[2])
+    work = Working(
+        lambda work: download_dataset(
+            params.repo,
+            output,
+            params.subset,
+            params.revision,
+            meta_only=params.meta_only,
+            token=secret.reveal() if secret else None,
+            work=work,
+        )
+    )
+    async with aclosing(work.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    yield Result(
+        text=f"Downloaded {params.repo} to {work.result}", data={"path": str(work.result), "repo": params.repo}
+    )
+
+
+class ValidateParams(Placed, frozen=True, kw_only=True):
+    path: Dataset
+    deep: Annotated[bool, Meta(description="Look at every row and every video's packets, not at structure alone.")] = (
+        False
+    )
+    reader: Annotated[
+        Literal["groot-n1.6", "lerobot"] | None,
+        Meta(description="Also insist on what this reader does.", extra={"option": "for"}),
+    ] = None
+
+
+@action("data.validate", title="Check a dataset", params=ValidateParams, needs_profile=False)
+async def validate(ctx: Context, params: ValidateParams) -> AsyncIterator[Event]:
+    """Check a dataset: every problem with its place and, where there is one, the command that repairs it.
+
+    The exit code is 1 where it is not valid.
+    """
+    del ctx
+    from dm_isaac_g1.data.validate import validate_dataset
+
+    need("pyarrow", *(("av",) if params.deep else ()))
+    work = Working(
+        lambda work: validate_dataset(folder(params.path), deep=params.deep, reader=params.reader, work=work)
+    )
+    async with aclosing(work.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    found = work.result
+    errors, warnings = (sum(each.severity == kind for each in found.findings) for kind in ("error", "warning"))
+    yield Result(
+        text=verdict(params.path, found.valid, errors, warnings),
+        data={
+            "path": params.path,
+            "valid": found.valid,
+            "deep": params.deep,
+            "errors": errors,
+            "warnings": warnings,
+            "findings": told(found.findings),
+            "left_out": max(0, len(found.findings) - SHOWN),
+        },
+        code=ExitCode.DONE if found.valid else ExitCode.FAILED,
+    )
+
+
+def verdict(path: str, valid: bool, errors: int, warnings: int) -> str:
+    """The one sentence of a validation."""
+    counts = [many(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
+    return f"{path} is {'valid' if valid else 'not valid'}" + (f": {', '.join(counts)}" if counts else "")
+
+
+def told(findings: Any) -> list[dict[str, Any]]:
+    """Findings for scripts and tables; the place both in parts and in words."""
+    shown: list[Finding] = list(findings)[:SHOWN]
+    return [{**msgspec.to_builtins(each), "where": str(each.place)} for each in shown]
+
+
+class RepairParams(Placed, frozen=True, kw_only=True):
+    path: Dataset
+    dry_run: Annotated[bool, Meta(description="Only say what would be done.")] = False
+
+
+@action("data.repair", title="Repair a dataset", params=RepairParams, needs_profile=False)
+async def repair(ctx: Context, params: RepairParams) -> AsyncIterator[Event]:
+    """Repair what can be repaired without guessing: missing meta files, misnamed video folders, half a split.
+
+    Nothing that is there is overwritten.
+    """
+    del ctx
+    from dm_isaac_g1.data.repair import plan_repair
+    from dm_isaac_g1.data.repair import repair as carry_out
+
+    need("pyarrow")
+    planning = Working(lambda work: plan_repair(folder(params.path)))
+    async with aclosing(planning.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    plan = planning.result
+    lines = list(plan.lines)
+    data: dict[str, Any] = {"path": params.path, "lines": lines, "dry_run": params.dry_run}
+    if params.dry_run or not lines:
+        yield Result(text=f"Would do {many(len(lines), 'thing')}" if lines else "Nothing to repair", data=data)
+        return
+    doing = Working(lambda work: carry_out(plan, work))
+    async with aclosing(doing.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    yield Result(text=f"Repaired {params.path}: {many(len(lines), 'thing')} done", data=data)
+
+
+class StatsParams(Placed, frozen=True, kw_only=True):
+    path: Dataset
+    horizon: Annotated[int, Meta(description="Steps of an action chunk, for the relative statistics.", gt=0)] = 30
+
+
+@action("data.stats", title="Compute a dataset's statistics", params=StatsParams, needs_profile=False)
+async def stats(ctx: Context, params: StatsParams) -> AsyncIterator[Event]:
+    """Compute meta/stats.json, and what else a reader wants: relative_stats.json for GR00T's relative actions,
+    episodes_stats.jsonl for LeRobot v2.1. Statistics of another horizon or of other data are replaced.
+    """
+    del ctx
+    from dm_isaac_g1.data.stats.compute import compute_stats
+
+    need("pyarrow")
+    work = Working(lambda work: compute_stats(folder(params.path), horizon=params.horizon, work=work))
+    async with aclosing(work.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    yield Result(
+        text=f"Computed the statistics of {params.path}", data={"path": params.path, "horizon": params.horizon}
+    )

@@ -1,0 +1,121 @@
+"""Datasets made from others: converted, split, combined. What is made has its name only once all of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import Meta
+
+from dm_isaac_g1.actions.data import SET, folder
+from dm_isaac_g1.actions.registry import Placed, action
+from dm_isaac_g1.actions.working import Working, need
+from dm_isaac_g1.core.events import Event, Result
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.actions.context import Context
+
+Input = Annotated[str, Meta(description="The dataset to read.", extra=SET)]
+Output = Annotated[str, Meta(description="The dataset to write: a folder that is not there yet.")]
+Format = Literal["groot", "inspire", "v3.0", "v2.1"]
+
+
+class ConvertParams(Placed, frozen=True, kw_only=True):
+    input: Input
+    output: Output
+    format: Annotated[
+        Format,
+        Meta(
+            description="UNITREE_G1's 31/23 layout for GR00T, 53 joints with Inspire hands, or another LeRobot version."
+        ),
+    ]
+    hand: Annotated[
+        Literal["gripper", "dex3", "trifinger", "inspire26", "brainco26", "inspire12"] | None,
+        Meta(description="The hand in the input, where its names do not tell."),
+    ] = None
+    ego_camera: Annotated[str | None, Meta(description="The camera that becomes ego_view, for --format groot.")] = None
+
+
+@action("data.convert", title="Convert a dataset", params=ConvertParams, needs_profile=False, resumes=True)
+async def convert(ctx: Context, params: ConvertParams) -> AsyncIterator[Event]:
+    """Convert a dataset to another layout or LeRobot version. Videos are linked or cut, never encoded again.
+
+    meta/conversion.json says what was done. The same command goes on where a former one ended.
+    """
+    del ctx
+    from dm_isaac_g1.data.convert import convert
+
+    need("pyarrow", "av")
+    work: Working[Any] = Working(
+        lambda work: convert(
+            folder(params.input),
+            folder(params.output),
+            format=params.format,
+            hand=params.hand,
+            ego_camera=params.ego_camera,
+            work=work,
+        )
+    )
+    async with aclosing(work.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    yield Result(text=f"Converted {params.input} to {params.output}", data={"path": params.output})
+
+
+class SplitParams(Placed, frozen=True, kw_only=True):
+    input: Input
+    output: Output
+
+
+@action("data.split", title="Split a dataset into episodes", params=SplitParams, needs_profile=False, resumes=True)
+async def split(ctx: Context, params: SplitParams) -> AsyncIterator[Event]:
+    """Split parquet files of many episodes into one file an episode, by their episode_index column."""
+    del ctx
+    from dm_isaac_g1.data.split import split
+
+    need("pyarrow", "av")
+    work: Working[Any] = Working(lambda work: split(folder(params.input), folder(params.output), work=work))
+    async with aclosing(work.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    yield Result(text=f"Split {params.input} into {params.output}", data={"path": params.output})
+
+
+class CombineParams(Placed, frozen=True, kw_only=True):
+    inputs: Annotated[
+        tuple[str, ...],
+        Meta(description="A dataset to read.", min_length=1, extra={**SET, "option": "input", "commas": False}),
+    ]
+    output: Output
+    weights: Annotated[
+        tuple[float, ...], Meta(description="How often each counts, in the order of the inputs; 0.5 takes half of it.")
+    ] = ()
+    episodes: Annotated[
+        tuple[int, ...], Meta(description="At most so many episodes of each, in the order of the inputs.")
+    ] = ()
+
+
+@action("data.combine", title="Combine datasets", params=CombineParams, needs_profile=False, resumes=True)
+async def combine(ctx: Context, params: CombineParams) -> AsyncIterator[Event]:
+    """Combine datasets into one: tasks are united by their text, indices rewritten, what does not fit is refused."""
+    del ctx
+    from dm_isaac_g1.data.combine import combine
+
+    need("pyarrow")
+    work: Working[Any] = Working(
+        lambda work: combine(
+            [folder(each) for each in params.inputs],
+            folder(params.output),
+            weights=params.weights or None,
+            episodes=params.episodes or None,
+            work=work,
+        )
+    )
+    async with aclosing(work.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    yield Result(
+        text=f"Combined {len(params.inputs)} datasets into {params.output}",
+        data={"path": params.output, "inputs": list(params.inputs)},
+    )
