@@ -42,10 +42,11 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     #: Hub id and revision it was downloaded from.
     source: str | None = None
-    #: Of a partial one: what is being made, the episodes that are finished, and of how many; None: not known.
+    #: Of a partial one: what is being made, how many are finished ("episodes" or "bytes"), and of how many.
     making: str | None = None
     done: int | None = None
     of: int | None = None
+    unit: str = "episodes"
     #: Seconds since the epoch of the newest file of all.
     changed: float = 0.0
 

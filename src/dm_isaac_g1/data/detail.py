@@ -1,7 +1,7 @@
 """One dataset from near: tasks, cameras, joint ranges, findings and where it comes from, as its meta files tell them.
 
-Pure: from the texts of a few files to a `DatasetDetail`. Neither numpy nor pyarrow. Every text came from a host, perhaps
-from the Hub: what makes no sense is said in `problems` and left out, nothing is made up for it.
+Pure: from the texts of a few files to a `DatasetDetail`. Neither numpy nor pyarrow. Every text came from a host,
+perhaps from the Hub: what makes no sense is said in `problems` and left out, nothing is made up for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dm_isaac_g1.core.robot import JOINTS
 from dm_isaac_g1.data.families import family_of, nearest_family
 from dm_isaac_g1.data.info import DEFAULT_COLUMNS, IMAGES, Feature, Info
 from dm_isaac_g1.data.names import canonical
-from dm_isaac_g1.data.summary import info_of, mapping, place, source_of
+from dm_isaac_g1.data.summary import mapping, place, read_info, source_of
 from dm_isaac_g1.remote.clean import clean
 
 TASKS, STATS, EPISODES_STATS = "meta/tasks.jsonl", "meta/stats.json", "meta/episodes_stats.jsonl"
@@ -35,7 +35,7 @@ LINE = 400
 
 def detail(host: str, path: str, info_text: str | None, files: Mapping[str, bytes | None]) -> DatasetDetail:
     """`files`: contents of WANTED and INSTEAD, None where there is none; cut off is as good as broken."""
-    info, problem = info_of(info_text)
+    info, problem = read_info(info_text)
     sidecar = mapping(_text(files.get(SIDECAR)), limit=WANTED[SIDECAR])
     problems = [problem] if problem else []
     tasks = _tasks(files.get(TASKS), problems)

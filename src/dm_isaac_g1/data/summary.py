@@ -15,7 +15,7 @@ import msgspec
 
 from dm_isaac_g1.core.datasets import DatasetSummary, Validity
 from dm_isaac_g1.data.families import family_of
-from dm_isaac_g1.data.info import INFO, Info, parse_info
+from dm_isaac_g1.data.info import INFO, Info, info_of
 from dm_isaac_g1.data.problems import DataProblem
 from dm_isaac_g1.remote.agent_datasets import STAMPED, TEXT, ask_datasets
 from dm_isaac_g1.remote.clean import clean, clean_tree
@@ -34,7 +34,7 @@ def summarise(host: str, row: DatasetRow) -> DatasetSummary:
     texts = row.texts or []
     partial = row.path.endswith(PARTIAL)
     sidecar = mapping(texts[_SIDECAR])
-    info, problem = info_of(texts[_INFO])
+    info, problem = read_info(texts[_INFO])
     validity: Validity = "partial" if partial else "invalid" if info is None else "unknown"
     said = sidecar.get("validation")
     summary = DatasetSummary(
@@ -135,14 +135,14 @@ def place(said: Any) -> str:
     return ", ".join([*words, str(said["joint"])] if said.get("joint") else words)
 
 
-def info_of(text: str | None) -> tuple[Info | None, str | None]:
+def read_info(text: str | None) -> tuple[Info | None, str | None]:
     """info.json, or why there is none."""
     if text is None:
         return None, f"{INFO} is missing"
     if len(text) > TEXT:
         return None, f"{INFO} is longer than {TEXT} characters"
     try:
-        return parse_info(clean_tree(msgspec.json.decode(text.encode("utf-8", "replace")))), None
+        return info_of(clean_tree(msgspec.json.decode(text.encode("utf-8", "replace")))), None
     except (msgspec.DecodeError, RecursionError) as error:
         return None, f"{INFO}: {clean(str(error))}"
     except DataProblem as error:
@@ -178,12 +178,17 @@ def _holds(row: DatasetRow, said: Mapping[str, Any]) -> bool:
 def _progress(row: DatasetRow, marker: str | None, done: str | None) -> dict[str, Any]:
     """How far a partial dataset is: of a long list of episodes only the beginning was read, its size tells the rest."""
     said = mapping(marker)
-    count: int | None = None
+    count: float | None = None
     if done is not None:
         count = done.count("\n")
         stamp = row.stamps[_DONE]
         if len(done) > TEXT and stamp is not None:
             count = round(count * stamp[1] / len(done))
-    making = said.get("what")
-    total = number(said.get("episodes"))
-    return {"making": making if isinstance(making, str) else None, "done": count, "of": total}
+    making, unit = said.get("what"), said.get("unit")
+    unit = unit if isinstance(unit, str) else "episodes"
+    return {
+        "making": making if isinstance(making, str) else None,
+        "done": row.bytes if unit == "bytes" else count,
+        "of": number(said.get("total")),
+        "unit": unit,
+    }
