@@ -22,6 +22,7 @@ from dm_isaac_g1.data.problems import DataError, DataProblem, Finding, Integrity
 
 #: How far apart timestamps may be from 1/fps, in seconds: what lerobot 0.3.3 tolerates (tolerance_s).
 TOLERANCE_S = 1e-4
+RENUMBER = "`dm-g1 data combine` with this dataset alone writes it with new numbers"
 
 Placed = Literal["linked", "reflinked", "copied", "remuxed", "encoded"]
 Note = Callable[[Finding], None]
@@ -70,21 +71,39 @@ def _values(table: pa.Table, column: str, feature: Feature, episode: Episode, no
     return cast
 
 
-def check_order(columns: Mapping[str, Any], episode: Episode, fps: float) -> None:
-    """Frames count from 0, and timestamps go by 1/fps. Raises IntegrityError naming the frame."""
-    where: dict[str, Any] = {"file": episode.file, "episode": episode.index}
-    numbers = columns.get("frame_index")
-    if numbers is not None and (wrong := np.flatnonzero(numbers != np.arange(len(numbers)))).size:
-        frame = int(wrong[0])
-        what = f"frame_index is {numbers[frame]} in row {frame}, expected {frame}"
-        raise IntegrityError("frame-order", what, frame=frame, joint="frame_index", **where)
-    times = columns.get("timestamp")
-    if times is not None and len(times) > 1:
-        steps = np.diff(times.astype(np.float64))
-        if (wrong := np.flatnonzero(~(np.abs(steps - 1 / fps) <= TOLERANCE_S))).size:
+def check_order(columns: Mapping[str, Any], dataset: Dataset, episode: Episode, *, numbers: bool = True) -> None:
+    """Frames count from 0, timestamps go by 1/fps, tasks are listed; `numbers`: the episode's own and its frames'
+    global ones are right, too.
+
+    Raises IntegrityError naming the frame.
+    """
+    count = np.arange(episode.length)
+    expected = {"frame_index": count}
+    if numbers:
+        expected |= {"episode_index": np.full(episode.length, episode.index), "index": count + episode.start}
+    for column, right in expected.items():
+        if column in columns and (wrong := np.flatnonzero(columns[column] != right)).size:
+            frame = int(wrong[0])
+            what = f"{column} is {columns[column][frame]} in frame {frame}, expected {right[frame]}"
+            fix = None if column == "frame_index" else RENUMBER
+            raise _disorder("wrong-number", what, episode, frame, column, fix)
+    if "timestamp" in columns:
+        step = 1 / dataset.fps
+        steps = np.diff(columns["timestamp"].astype(np.float64))
+        if (wrong := np.flatnonzero(~(np.abs(steps - step) <= TOLERANCE_S))).size:
             frame = int(wrong[0]) + 1
-            what = f"timestamps are {steps[frame - 1]:.6f} s apart at frame {frame}, expected {1 / fps:.6f} s"
-            raise IntegrityError("ragged-timestamps", what, frame=frame, joint="timestamp", **where)
+            what = f"timestamps are {steps[frame - 1]:.6f} s apart at frame {frame}, expected {step:.6f} s"
+            raise _disorder("ragged-timestamps", what, episode, frame, "timestamp")
+    if "task_index" in columns and (wrong := np.flatnonzero(~np.isin(columns["task_index"], list(dataset.tasks)))).size:
+        frame = int(wrong[0])
+        what = f"task_index is {columns['task_index'][frame]} in frame {frame}, and no such task is listed"
+        raise _disorder("unknown-task", what, episode, frame, "task_index")
+
+
+def _disorder(
+    code: str, what: str, episode: Episode, frame: int, column: str, fix: str | None = None
+) -> IntegrityError:
+    return IntegrityError(code, what, file=episode.file, episode=episode.index, frame=frame, joint=column, fix=fix)
 
 
 def place_clip(dataset: Dataset, clip: Clip, target: Path, *, frames: int) -> Placed:
@@ -101,6 +120,7 @@ def place_clip(dataset: Dataset, clip: Clip, target: Path, *, frames: int) -> Pl
         found = probe(source).frames
         if clip.end is not None and (clip.start > 0 or found != frames):
             target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # of an earlier try: perhaps a hard link of the input
             return cut(source, target, clip.start, clip.end, dataset.fps, frames)
     except DataProblem as problem:
         raise problem.in_file(clip.file).within(dataset.root) from None

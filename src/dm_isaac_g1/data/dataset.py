@@ -13,8 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from dm_isaac_g1.data import episodes as listing
-from dm_isaac_g1.data.episodes import Episode
+from dm_isaac_g1.data.episodes import Episode, missing_episode
 from dm_isaac_g1.data.families import Family, family_of
 from dm_isaac_g1.data.info import Info, Version, inside, read_info
 from dm_isaac_g1.data.problems import DataProblem, Finding, IntegrityError, Place, SchemaError
@@ -115,6 +117,26 @@ class Dataset:
             return self._located(episode)
         except DataProblem as problem:
             raise problem.within(self.root, episode) from None
+
+    def locate_all(self) -> None:
+        """Look for every episode's rows by the episode_index column, whatever info.json says of files.
+
+        Raises IntegrityError: an episode is listed and not there, there and not listed, there twice, or of another
+        length.
+        """
+        try:
+            stored = self._files.everything()
+            for number in stored.keys() - self._positions.keys():
+                what = f"has rows of episode {number}, which is not listed"
+                raise IntegrityError("unlisted-episode", what, file=stored[number][0], episode=number)
+            for position, episode in enumerate(self.episodes):
+                if episode.index not in stored:
+                    raise missing_episode(episode.index)
+                file, rows = stored[episode.index]
+                self._files.check_length(episode, rows[1] - rows[0], file)
+                self.episodes[position] = msgspec.structs.replace(episode, file=file, rows=rows)
+        except DataProblem as problem:
+            raise problem.within(self.root) from None
 
     def _located(self, number: int) -> Episode:
         episode = self.episode(number)

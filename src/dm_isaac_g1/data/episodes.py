@@ -69,10 +69,23 @@ def read_episodes(root: Path, info: Info) -> list[Episode]:
     return episodes
 
 
+#: As many missing numbers are told of: a hostile list may begin at the number 2**53.
+_MOST_MISSING = 1000
+
+
 def missing_numbers(episodes: Iterable[Episode]) -> tuple[int, ...]:
-    """Numbers from 0 to the last that no episode has."""
-    there = {episode.index for episode in episodes}
-    return tuple(sorted(set(range(max(there, default=-1) + 1)) - there))
+    """Numbers from 0 to the last that no episode has, the first thousand of them."""
+    found: list[int] = []
+    expected = 0
+    for number in sorted(episode.index for episode in episodes):
+        found += range(expected, min(number, expected + _MOST_MISSING - len(found)))
+        expected = number + 1
+    return tuple(found)
+
+
+def missing_episode(number: int) -> IntegrityError:
+    """The error for an episode without rows."""
+    return IntegrityError("missing-episode", "is listed, and no parquet file has its rows", episode=number)
 
 
 # --- v2.0 and v2.1 ----------------------------------------------------------------------------------------------------

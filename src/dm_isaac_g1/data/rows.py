@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dm_isaac_g1.data.columns import integers, missing_column, open_parquet, read_table, unreadable
-from dm_isaac_g1.data.episodes import EPISODES, EPISODES_V3, Episode
+from dm_isaac_g1.data.episodes import EPISODES, EPISODES_V3, Episode, missing_episode
 from dm_isaac_g1.data.info import Info
 from dm_isaac_g1.data.problems import IntegrityError
 
@@ -38,7 +38,7 @@ class RowFiles:
         """The rows of an episode that was located. Raises IntegrityError, SchemaError."""
         if episode.rows is None:
             table = read_table(self._path_of(episode.file), columns, file=episode.file)
-            self._check_length(episode, len(table), episode.file)
+            self.check_length(episode, len(table), episode.file)
             return table
         wanted = None if columns is None else tuple(columns)
         if self._stream is None or not self._stream.continues(episode.file, wanted, episode.rows[0]):
@@ -52,15 +52,28 @@ class RowFiles:
         for file in self._candidates(episode):
             rows = self._index(file).get(episode.index)
             if rows is not None:
-                self._check_length(episode, rows[1] - rows[0], file)
+                self.check_length(episode, rows[1] - rows[0], file)
                 return msgspec.structs.replace(episode, file=file, rows=rows)
-        raise IntegrityError("missing-episode", "is listed, and no parquet file has its rows", episode=episode.index)
+        raise missing_episode(episode.index)
+
+    def everything(self) -> dict[int, tuple[str, tuple[int, int]]]:
+        """Episode -> file and rows, of all that the parquet files in data/ hold. Raises IntegrityError."""
+        found: dict[int, tuple[str, tuple[int, int]]] = {}
+        for file in self._every_file():
+            for number, rows in self._index(file).items():
+                if number in found:
+                    what = f"has rows of episode {number}, and so has {found[number][0]}"
+                    raise IntegrityError("duplicate-episode", what, file=file, episode=number)
+                found[number] = (file, rows)
+        return found
+
+    def _every_file(self) -> list[str]:
+        return sorted(path.relative_to(self._root).as_posix() for path in (self._root / "data").glob("*/*.parquet"))
 
     def _candidates(self, episode: Episode) -> Iterator[str]:
         if (self._root / episode.file).exists():
             yield episode.file
-        every = sorted(path.relative_to(self._root).as_posix() for path in (self._root / "data").glob("*/*.parquet"))
-        yield from (file for file in every if file != episode.file)
+        yield from (file for file in self._every_file() if file != episode.file)
 
     def _index(self, file: str) -> dict[int, tuple[int, int]]:
         """Episode -> rows of a shared file. Raises IntegrityError where an episode's rows do not follow one another."""
@@ -69,7 +82,8 @@ class RowFiles:
             self._indices[file] = episode_rows(integers(table, "episode_index", file=file), file=file)
         return self._indices[file]
 
-    def _check_length(self, episode: Episode, found: int, file: str) -> None:
+    def check_length(self, episode: Episode, found: int, file: str) -> None:
+        """Raises IntegrityError unless an episode has as many frames as listed."""
         if found != episode.length:
             listed = EPISODES_V3 if self._info.version == "3.0" else EPISODES
             what = f"episode {episode.index} has {found} frames, {listed} says {episode.length}"
