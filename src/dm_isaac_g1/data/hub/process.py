@@ -1,0 +1,96 @@
+"""The hub process from the outside: started, asked, and ended within a second when the work is cancelled."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from dm_isaac_g1.data.hub import failures
+from dm_isaac_g1.data.hub.wire import Answered, Asked, Bytes, Failed, Finished, Listed, Said
+from dm_isaac_g1.data.work import Work
+
+#: Seconds between two looks whether the work was cancelled.
+_CADENCE = 0.1
+_SETTINGS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+
+
+class HubProcess:
+    """A context manager. `dataset` names what is being downloaded in errors."""
+
+    def __init__(self, work: Work, dataset: str) -> None:
+        self._work = work
+        self._dataset = dataset
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        # -P: a file in the working folder must not be taken for a module. A session of its own: Ctrl-C is ours.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "dm_isaac_g1.data.hub.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **_SETTINGS},
+            start_new_session=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+    def ask(self, asked: Asked, *, at: Callable[[int], None] = lambda done: None) -> Listed | Finished:
+        """The answer. `at` is told how many bytes are done.
+
+        Raises Interrupted once the work is cancelled, and what the process says went wrong as a DataProblem.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(msgspec.json.encode(asked) + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._died() from None
+        while True:
+            match self._next():
+                case Bytes(done=done):
+                    at(done)
+                case Said(text=text):
+                    self._work.progress(text)
+                case Failed() as failed:
+                    raise failures.raised(failed, dataset=self._dataset)
+                case answer:
+                    return answer
+
+    def _next(self) -> Answered:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            self._work.check()
+            if select.select([descriptor], [], [], _CADENCE)[0]:
+                data = os.read(descriptor, 1 << 16)
+                if not data:
+                    raise self._died()
+                self._buffer += data
+        self._work.check()
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: Answered = msgspec.json.decode(line, type=Answered)
+        return answer
+
+    def _died(self) -> failures.HubProblem:
+        code = self._process.wait()
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        fix = f"is huggingface_hub there (the extra `data`)? {failures.AGAIN}"
+        return failures.HubProblem(
+            "hub-process-died", f"the download process ended {how}", fix=fix, dataset=self._dataset
+        )
