@@ -17,13 +17,14 @@ from msgspec import Meta
 from dm_isaac_g1.actions.registry import Placed, action
 from dm_isaac_g1.actions.working import Working, need
 from dm_isaac_g1.core import paths
-from dm_isaac_g1.core.errors import ExitCode
+from dm_isaac_g1.core.errors import ExitCode, UsageError
 from dm_isaac_g1.core.events import Event, Result
 from dm_isaac_g1.core.units import many
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
     from dm_isaac_g1.data.problems import Finding
+    from dm_isaac_g1.data.work import Work
 
 SET: dict[str, Any] = {"names": "dataset"}
 Dataset = Annotated[str, Meta(description="The dataset's folder.", extra=SET)]
@@ -36,12 +37,23 @@ def folder(text: str) -> Path:
     return paths.expanded(text)
 
 
+#: Stands for all seven of Unitree's hospitality sets.
+HOSPITALITY = "hospitality"
+
+
 class DownloadParams(Placed, frozen=True, kw_only=True):
-    repo: Annotated[str, Meta(description="The dataset on the Hub, as OWNER/NAME, or `hospitality` for all seven.")]
-    output: Annotated[str | None, Meta(description="Where to put it; the repo's own name otherwise.")] = None
+    repo: Annotated[
+        str, Meta(description=f"The dataset on the Hub as OWNER/NAME, or `{HOSPITALITY}` for all of Unitree's seven.")
+    ]
+    output: Annotated[
+        str | None, Meta(description="The folder to make; the repo's own name otherwise. Of all seven: around them.")
+    ] = None
     subset: Annotated[
         str | None,
-        Meta(description="Only this part of the repo: a folder in it, for repos that hold several datasets."),
+        Meta(
+            description="Only these, separated by commas: episodes (7, 0-9, 0:10), patterns of file names "
+            "(videos/*cam_left_high*), or one folder of a repo that holds several datasets."
+        ),
     ] = None
     revision: Annotated[str | None, Meta(description="A branch, tag or commit; the newest otherwise.")] = None
     meta_only: Annotated[bool, Meta(description="Only meta/, to see what is in it.")] = False
@@ -62,28 +74,43 @@ async def download(ctx: Context, params: DownloadParams) -> AsyncIterator[Event]
     The size is known and the disk checked before anything is fetched; the same command goes on where a former one
     ended. Gated repos need HF_TOKEN or `hf auth login`: --on sends your HF_TOKEN along, --detach uses the host's own.
     """
+    need("huggingface_hub", "pyarrow")
+    if params.repo == HOSPITALITY and (params.subset or params.revision):
+        said = ctx.option("subset" if params.subset else "revision")
+        raise UsageError(f"{said} is for one repo, and {HOSPITALITY} means seven", fix="download them one by one")
+    secret = ctx.config.secret("HF_TOKEN") if ctx.config else None
+    work = Working(lambda work: _download(params, secret.reveal() if secret else None, work))
+    async with aclosing(work.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+    made = [str(each) for each in work.result]
+    yield Result(
+        text=f"Downloaded {params.repo} to {', '.join(made)}",
+        data={"path": made[0], "paths": made, "repo": params.repo},
+    )
+
+
+def _download(params: DownloadParams, token: str | None, work: Work) -> list[Path]:
+    if params.repo == HOSPITALITY:
+        from dm_isaac_g1.data.hub.hospitality import download_all_hospitality
+
+        return download_all_hospitality(
+            folder(params.output or "."), meta_only=params.meta_only, token=token, work=work
+        )
     from dm_isaac_g1.data.hub.download import download_dataset
 
-    need("huggingface_hub", "pyarrow")
-    secret = ctx.config.secret("HF_TOKEN") if ctx.config else None
     output = folder(params.output or params.repo.rstrip("/").rpartition("/")[2])
-    work = Working(
-        lambda work: download_dataset(
+    return [
+        download_dataset(
             params.repo,
             output,
             params.subset,
             params.revision,
             meta_only=params.meta_only,
-            token=secret.reveal() if secret else None,
+            token=token,
             work=work,
         )
-    )
-    async with aclosing(work.events()) as events:  # type: ignore[type-var]
-        async for event in events:
-            yield event
-    yield Result(
-        text=f"Downloaded {params.repo} to {work.result}", data={"path": str(work.result), "repo": params.repo}
-    )
+    ]
 
 
 class ValidateParams(Placed, frozen=True, kw_only=True):
@@ -114,24 +141,28 @@ async def validate(ctx: Context, params: ValidateParams) -> AsyncIterator[Event]
         async for event in events:
             yield event
     found = work.result
-    errors, warnings = (sum(each.severity == kind for each in found.findings) for kind in ("error", "warning"))
     yield Result(
-        text=verdict(params.path, found.valid, errors, warnings),
+        text=verdict(params.path, found.errors, found.warnings),
         data={
             "path": params.path,
             "valid": found.valid,
             "deep": params.deep,
-            "errors": errors,
-            "warnings": warnings,
+            "errors": found.errors,
+            "warnings": found.warnings,
+            "episodes": found.episodes,
+            "frames": found.frames,
+            "videos": found.videos,
+            "seconds": found.seconds,
             "findings": told(found.findings),
-            "left_out": max(0, len(found.findings) - SHOWN),
+            "left_out": max(0, len(found.findings) - SHOWN) + sum(found.hidden.values()),
         },
         code=ExitCode.DONE if found.valid else ExitCode.FAILED,
     )
 
 
-def verdict(path: str, valid: bool, errors: int, warnings: int) -> str:
+def verdict(path: str, errors: int, warnings: int) -> str:
     """The one sentence of a validation."""
+    valid = not errors
     counts = [many(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
     return f"{path} is {'valid' if valid else 'not valid'}" + (f": {', '.join(counts)}" if counts else "")
 

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
-from dm_isaac_g1.actions.data import SET, folder
+from dm_isaac_g1.actions.data import SET, folder, told
 from dm_isaac_g1.actions.registry import Placed, action
 from dm_isaac_g1.actions.working import Working, need
 from dm_isaac_g1.core.events import Event, Result
+from dm_isaac_g1.core.units import many
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
@@ -35,6 +37,24 @@ class ConvertParams(Placed, frozen=True, kw_only=True):
         Meta(description="The hand in the input, where its names do not tell."),
     ] = None
     ego_camera: Annotated[str | None, Meta(description="The camera that becomes ego_view, for --format groot.")] = None
+    keep_cameras: Annotated[bool, Meta(description="Keep the other cameras, too.")] = False
+    body: Annotated[Literal["standing", "straight"], Meta(description="The legs, where the input has none.")] = (
+        "standing"
+    )
+    grasp: Annotated[
+        Literal["pinch", "power"], Meta(description="A closed gripper as Inspire fingers: tips that meet, or a fist.")
+    ] = "pinch"
+    gripper_open: Annotated[float, Meta(description="What the input's gripper reads when open.")] = 5.4
+    gripper_closed: Annotated[float, Meta(description="What it reads when closed.")] = 0.0
+    free_fingers: Annotated[
+        Literal["follow", "open"], Meta(description="Fingers that the input's hand does not have.")
+    ] = "follow"
+    drop_episodes: Annotated[
+        tuple[int, ...], Meta(description="Leave these episodes out.", extra={"option": "drop-episode"})
+    ] = ()
+    renumber: Annotated[bool, Meta(description="Number the episodes anew where some are missing.")] = False
+    retime: Annotated[bool, Meta(description="Write timestamps anew from the frame rate.")] = False
+    allow_clip: Annotated[bool, Meta(description="Also where more than 20 % of a joint's values are clipped.")] = False
 
 
 @action("data.convert", title="Convert a dataset", params=ConvertParams, needs_profile=False, resumes=True)
@@ -47,20 +67,30 @@ async def convert(ctx: Context, params: ConvertParams) -> AsyncIterator[Event]:
     from dm_isaac_g1.data.convert import convert
 
     need("pyarrow", "av")
+    options = {
+        name: value
+        for name, value in msgspec.structs.asdict(params).items()
+        if name not in ("input", "output", *Placed.__struct_fields__)
+    }
     work: Working[Any] = Working(
-        lambda work: convert(
-            folder(params.input),
-            folder(params.output),
-            format=params.format,
-            hand=params.hand,
-            ego_camera=params.ego_camera,
-            work=work,
-        )
+        lambda work: convert(folder(params.input), folder(params.output), **options, work=work)
     )
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
-    yield Result(text=f"Converted {params.input} to {params.output}", data={"path": params.output})
+    made = work.result
+    yield Result(
+        text=f"Converted {params.input} to {params.output}: {many(made.episodes, 'episode')}, "
+        f"{many(made.frames, 'frame')}",
+        data={
+            "path": params.output,
+            "episodes": made.episodes,
+            "frames": made.frames,
+            "kept": made.kept,
+            "clipped": made.clipped,
+            "findings": told(made.findings),
+        },
+    )
 
 
 class SplitParams(Placed, frozen=True, kw_only=True):

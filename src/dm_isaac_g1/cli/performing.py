@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Plan
     from dm_isaac_g1.actions.registry import Action
     from dm_isaac_g1.cli.globals import Globals
+    from dm_isaac_g1.cli.writing import Writer
     from dm_isaac_g1.core.config import Config
     from dm_isaac_g1.core.profile import Profile
 
@@ -72,6 +73,7 @@ async def _story(chosen: Globals, action: Action, params: registry.Params, agree
     code = 0
     name = "lab" if chosen.lab else chosen.profile
     async with (
+        _closing(out),
         Context(
             profile,
             config,
@@ -97,6 +99,14 @@ async def _story(chosen: Globals, action: Action, params: registry.Params, agree
                 out.write(registry.failure(Interrupted("interrupted", fix=RESUMES)))
             raise
     return code
+
+
+@contextlib.asynccontextmanager
+async def _closing(out: Writer) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        out.close()
 
 
 def _fleet(chosen: Globals, action: Action, params: registry.Params) -> tuple[Profile, Config | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from dm_isaac_g1.cli.data_views import datasets
 from dm_isaac_g1.cli.table import table
 from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.forecasts import Forecast
@@ -24,6 +25,8 @@ def lines(events: Sequence[ev.Event], now: float) -> list[str]:
         blocks.append(hosts(statuses, samples, now))
     else:
         blocks += [gpus(sample) for sample in samples.values()]
+    known = {each.host: each.datasets for each in events if isinstance(each, ev.Datasets)}
+    blocks.append(datasets(each for listed in known.values() for each in listed))
     jobs_ = {each.job.id: each.job for each in events if isinstance(each, ev.Job)}
     blocks.append(jobs(jobs_.values(), now))
     saved = {each.run: each for each in events if isinstance(each, ev.Checkpoints)}
@@ -213,8 +216,15 @@ def progress(event: ev.Progress) -> str:
     """A step of an action."""
     if event.done is None or event.unit == "steps":
         return event.text
+    return f"{event.text} [{figures(event)}]"
+
+
+def figures(event: ev.Progress) -> str:
+    """How far it is: "12/200 episodes", "1.2 MB of 40.0 MB"."""
+    if event.unit == "bytes":
+        return size(event.done) + (f" of {size(event.total)}" if event.total is not None else "")
     total = f"/{event.total:g}" if event.total is not None else ""
-    return f"{event.text} [{event.done:g}{total} {event.unit}]".replace(" ]", "]")
+    return f"{event.done or 0:g}{total} {event.unit}".rstrip()
 
 
 def _percent(value: float | None) -> str:

@@ -9,14 +9,19 @@ from typing import Protocol
 
 import click
 
-from dm_isaac_g1.cli import views
+from dm_isaac_g1.cli import data_views, views
+from dm_isaac_g1.cli.figure import Figure, figure, moves
 from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.errors import DmG1Error
+from dm_isaac_g1.remote.clean import clean, clean_tree
 
 
 class Writer(Protocol):
     def write(self, event: ev.Event) -> None:
         """Show one event. Raises BrokenPipeError when nobody reads any more."""
+
+    def close(self) -> None:
+        """Nothing more comes; a terminal is left as it was."""
 
 
 def writer(action: str, *, json: bool) -> Writer:
@@ -32,6 +37,9 @@ class JsonWriter:
             sys.stdout.buffer.write(ev.encode(each) + b"\n")
         sys.stdout.buffer.flush()
 
+    def close(self) -> None:
+        pass
+
 
 class TextWriter:
     """For people. What makes up a table is gathered and printed when the action ends, or before other text."""
@@ -43,11 +51,19 @@ class TextWriter:
         self._open: str | None = None
         #: What each standing alert said last: its detail counts down, and is no news.
         self._alerts: dict[str, str] = {}
+        self._figure: Figure | None = None
+
+    def close(self) -> None:
+        if self._figure is not None:
+            self._figure.hide()
 
     def write(self, event: ev.Event) -> None:
         match event:
             case ev.Log():
                 self._log(event)
+            case ev.Progress() if moves(event):
+                self._figure = self._figure or figure()
+                self._figure.show(event)
             case ev.Progress():
                 self._say(views.progress(event), err=True)
             case ev.Alert(cleared=True):
@@ -62,6 +78,9 @@ class TextWriter:
                 self._say(f"dm-g1: {error.line()}", err=True)
             case ev.Result():
                 self._flush()
+                self.close()
+                for line in data_views.result(self._action, clean_tree(event.data)):  # type: ignore[arg-type]
+                    click.echo(line)
                 if event.text and self._action not in QUIET:
                     self._say(f"dm-g1: {event.text}" if event.code else event.text, err=event.code != 0)
             case ev.Job() if self._action in TOLD:
@@ -77,6 +96,7 @@ class TextWriter:
 
     def _log(self, event: ev.Log) -> None:
         """Lines of a log. A line without an end yet (a progress bar) waits for it; a terminal shows it meanwhile."""
+        self.close()
         if event.dropped:
             self._say(f"… {event.dropped} lines left out", err=True)
         if event.source == "stderr":
@@ -102,7 +122,9 @@ class TextWriter:
             self._open = None
 
     def _say(self, text: str, *, err: bool = False) -> None:
-        click.echo(text, err=err)
+        """Say a line or more. What comes from hosts was cleaned when it came; what comes from files is here."""
+        self.close()
+        click.echo("\n".join(map(clean, text.split("\n"))), err=err)
 
 
 #: Actions whose result says nothing that was not shown, and those whose sentences say all of their job.

@@ -18,6 +18,8 @@ _NAN = re.compile(r"\{'loss': '?(?:nan|inf|-inf)'?|\{'loss': '?0(?:\.0)?'?, 'gra
 _METRICS = re.compile(r"\s*\{'loss':")
 _TRACEBACK = "Traceback (most recent call last)"
 _CHILD = re.compile(r"exitcode\s*: (?P<code>-?\d+)")
+#: How the command line tells an error, in its last line.
+OURS = "dm-g1: "
 #: Less than this left at the end is a full disk, whatever the log (which may lie there, too) had room to say.
 _FULL = 1024 * 1024
 #: With more than this left, a failed write was not for want of space.
@@ -40,6 +42,8 @@ def diagnose(log_tail: str, exit: JobExit | None = None, avail: int | None = Non
     became_nan = _last(lines, _NAN)
     if exit is not None and exit.code == 0:
         return _nan(became_nan) if became_nan else None
+    if found := _ours(lines):
+        return found
     text = "\n".join(lines)
     end = _end(lines)
     if found := _listed(end, text):
@@ -72,6 +76,15 @@ def _end(lines: list[str]) -> list[str]:
     moved = max((n for n, line in enumerate(lines) if _METRICS.match(line)), default=-1)
     start = next((n for n, line in enumerate(lines) if n > moved and line.startswith(_TRACEBACK)), None)
     return lines if start is None else lines[start:]
+
+
+def _ours(lines: list[str]) -> Diagnosis | None:
+    """What a command of dm-g1 said at last: it has named the cause itself (core.errors.DmG1Error.line)."""
+    last = lines[-1].strip() if lines else ""
+    if not last.startswith(OURS):
+        return None
+    cause = last.removeprefix(OURS)
+    return Diagnosis(code="said", cause=cause[:_LINE], evidence=last[:_LINE])
 
 
 def _listed(lines: list[str], text: str) -> Diagnosis | None:
