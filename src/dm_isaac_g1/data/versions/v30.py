@@ -1,0 +1,257 @@
+"""LeRobot v2.0 and v2.1 to v3.0: many episodes share a parquet file and a video.
+
+Laid out as lerobot 0.4.4 does it (src/lerobot/datasets/v30/convert_dataset_v21_to_v30.py), except that data/file_index
+is right for every episode. Videos are joined packet by packet; where cameras changed their encoding on the way, a new
+file begins. A shared file is a pure function of its episodes, and the unit that a later try keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dm_isaac_g1.data.carry import Note
+from dm_isaac_g1.data.dataset import Dataset
+from dm_isaac_g1.data.info import DATA_V3, VIDEO_V3
+from dm_isaac_g1.data.output import Output, fingerprint
+from dm_isaac_g1.data.problems import DataProblem, Finding, IntegrityError, Place, SchemaError
+from dm_isaac_g1.data.versions.grouping import DATA_MB, MB, VIDEO_MB, Shared, group, row_bytes, shared_by
+from dm_isaac_g1.data.versions.kept import picture_statistics, place_others
+from dm_isaac_g1.data.versions.meta_v30 import flattened, info_v30, write_episodes, write_tasks
+from dm_isaac_g1.data.versions.result import VersionResult
+from dm_isaac_g1.data.versions.rows import Notes, read_rows, refuse_gaps
+from dm_isaac_g1.data.work import Work
+from dm_isaac_g1.data.writing import arrow_table, write_json
+
+#: Rows of several episodes are written together once they are this many bytes: fewer row groups, bounded memory.
+_ROW_GROUP = 16 * MB
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """A file to write: `camera` None: the rows; else that camera's video."""
+
+    camera: str | None
+    shared: Shared
+
+    @property
+    def path(self) -> str:
+        place = {"chunk_index": self.shared.chunk, "file_index": self.shared.file}
+        return DATA_V3.format(**place) if self.camera is None else VIDEO_V3.format(video_key=self.camera, **place)
+
+
+def to_v30(
+    dataset_path: Path | str,
+    output: Path | str,
+    work: Work | None = None,
+    data_mb: int = DATA_MB,
+    video_mb: int = VIDEO_MB,
+) -> VersionResult:
+    """Write the dataset in `dataset_path`, v2.0 or v2.1, as v3.0 into the folder `output`.
+
+    Numbers, texts and pictures stay as they are. `data_mb`: uncompressed columns a file; `video_mb`: video a file.
+    Resumable: see `Output`. Raises DataProblem, Interrupted, OSError.
+    """
+    return _ToV30(Path(dataset_path), work or Work(), data_mb, video_mb).run(Path(output))
+
+
+def write_rows(dataset: Dataset, shared: Shared, path: Path, work: Work, note: Note) -> list[dict[str, Any]]:
+    """The rows of the `shared` file's episodes as the parquet file `path`; the statistics of each.
+
+    Raises DataProblem, Interrupted, OSError.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from dm_isaac_g1.data.stats.episode import QUANTILES, episodes_stats_row
+    from dm_isaac_g1.data.writing import DICTIONARY
+
+    features = {key: feature.raw for key, feature in dataset.info.features.items()}
+    found: list[dict[str, Any]] = []
+    held: list[pa.Table] = []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pa.OSFile(str(path), "wb") as stream:
+        writer = None
+        for episode in dataset.episodes[shared.first : shared.end]:
+            work.check()
+            columns = read_rows(dataset, episode.index, note)
+            found.append(episodes_stats_row(numeric(columns), quantiles=QUANTILES))
+            held.append(arrow_table(columns, features))
+            if writer is None:
+                writer = pq.ParquetWriter(stream, held[0].schema, compression="snappy", use_dictionary=list(DICTIONARY))
+            if sum(table.nbytes for table in held) >= _ROW_GROUP or episode is dataset.episodes[shared.end - 1]:
+                whole = pa.concat_tables(held).combine_chunks()
+                writer.write_table(whole, row_group_size=max(len(whole), 1))
+                held.clear()
+        if writer is not None:
+            writer.close()
+    return found
+
+
+def write_video(dataset: Dataset, camera: str, shared: Shared, path: Path, work: Work) -> list[tuple[float, float]]:
+    """The camera's videos of the `shared` file's episodes as the MP4 `path`; from when to when each is shown there.
+
+    Raises DataProblem (a video has more or fewer frames than its episode, or cannot be read), Interrupted, OSError.
+    """
+    from dm_isaac_g1.data.remux import concatenate
+
+    episodes = dataset.episodes[shared.first : shared.end]
+    clips = [episode.videos[camera].file for episode in episodes]
+    parts = concatenate([dataset.path_of(clip) for clip in clips], path, work.check)
+    for episode, clip, part in zip(episodes, clips, parts, strict=True):
+        if part.frames != episode.length:
+            raise IntegrityError(
+                "video-length",
+                f"the video has {part.frames} frames, its episode {episode.length}",
+                file=clip,
+                episode=episode.index,
+                dataset=str(dataset.root),
+            )
+    return [(part.start_s, part.end_s) for part in parts]
+
+
+def numeric(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that statistics are made of."""
+    return {name: values for name, values in columns.items() if isinstance(values, np.ndarray)}
+
+
+class _ToV30:
+    def __init__(self, root: Path, work: Work, data_mb: int, video_mb: int) -> None:
+        self.dataset = dataset = Dataset.open(root, work)
+        self.work = work
+        self.note = Notes(work)
+        self.data_mb, self.video_mb = data_mb, video_mb
+        if dataset.version == "3.0":
+            raise SchemaError("already-v3.0", "is LeRobot v3.0 already", dataset=str(root))
+        refuse_gaps(dataset)
+        if images := [key for key, feature in dataset.info.features.items() if feature.dtype == "image"]:
+            what = f"{images[0]} has pictures in the parquet files; only videos can be moved"
+            raise SchemaError("image-columns", what, joint=images[0], dataset=str(root))
+        self._units = list(self._plan())
+
+    def _plan(self) -> Iterator[Unit]:
+        """The files to write: by sizes and encodings alone, so that every try plans the same."""
+        dataset = self.dataset
+        each = row_bytes(dataset.info)
+        for shared in group([episode.length * each for episode in dataset.episodes], self.data_mb * MB):
+            yield Unit(None, shared)
+        for camera in sorted(dataset.cameras):
+            sizes, kinds = self._videos(camera)
+            for shared in group(sizes, self.video_mb * MB, kinds):
+                yield Unit(camera, shared)
+
+    def _videos(self, camera: str) -> tuple[list[int], list[Hashable]]:
+        """Bytes and encoding of every episode's video."""
+        from dm_isaac_g1.data.remux import encoding_key
+
+        sizes: list[int] = []
+        kinds: list[Hashable] = []
+        for done, episode in enumerate(self.dataset.episodes):
+            self.work.progress(f"looking at {camera}", done, len(self.dataset.episodes), "videos")
+            clip = episode.videos[camera].file
+            path = self.dataset.path_of(clip)
+            try:
+                kinds.append(encoding_key(path))
+                sizes.append(path.stat().st_size)
+            except DataProblem as problem:
+                raise problem.in_file(clip).within(self.dataset.root, episode.index) from None
+        return sizes, kinds
+
+    def run(self, final: Path) -> VersionResult:
+        dataset = self.dataset
+        recipe = {
+            "op": "to-v3.0",
+            "source": str(dataset.root.resolve()),
+            "fingerprint": fingerprint(dataset.root),
+            "parameters": {"data_mb": self.data_mb, "video_mb": self.video_mb},
+        }
+        with Output(
+            final,
+            recipe,
+            needs=self._needs(),
+            what=f"{final.name} (LeRobot v3.0)",
+            sources=[dataset.root],
+            total=len(self._units),
+            unit="files",
+        ) as output:
+            self._write_files(output)
+            self._write_meta(output)
+            path = output.finish()
+        return VersionResult(
+            path=path,
+            version="3.0",
+            episodes=len(dataset.episodes),
+            frames=dataset.frames,
+            videos={"joined": len(dataset.episodes) * len(dataset.cameras)} if dataset.cameras else {},
+            findings=(*dataset.findings, *self.note.findings),
+        )
+
+    def _needs(self) -> int:
+        """Bytes: rows as they are without compression, and all videos."""
+        files = {clip.file for episode in self.dataset.episodes for clip in episode.videos.values()}
+        videos = sum(self.dataset.path_of(file).stat().st_size for file in files)
+        return self.dataset.frames * row_bytes(self.dataset.info) + videos
+
+    def _write_files(self, output: Output) -> None:
+        for number, unit in enumerate(self._units):
+            self.work.progress("files", number, len(self._units), "files")
+            if output.finished(number) is None:
+                output.mark(number, self._written(unit, output.partial / unit.path))
+        self.work.progress("files", len(self._units), len(self._units), "files")
+
+    def _written(self, unit: Unit, path: Path) -> dict[str, Any]:
+        if unit.camera is None:
+            return {"stats": write_rows(self.dataset, unit.shared, path, self.work, self.note)}
+        try:
+            return {"times": write_video(self.dataset, unit.camera, unit.shared, path, self.work)}
+        except DataProblem as problem:
+            file = problem.finding.place.file
+            if file is not None and Path(file).is_relative_to(self.dataset.root):
+                problem = problem.in_file(Path(file).relative_to(self.dataset.root).as_posix())
+            raise problem.within(self.dataset.root) from None
+
+    def _write_meta(self, output: Output) -> None:
+        from dm_isaac_g1.data.stats.compute import compute_stats
+
+        dataset, root = self.dataset, output.partial
+        place_others(dataset, root)
+        pictures = picture_statistics(dataset)
+        if dataset.cameras and len(pictures) < len(dataset.episodes):
+            what = "there are no statistics of the cameras' pictures, which lerobot-train may ask for"
+            fix = "dm-g1 data stats --images"
+            self.note(Finding(code="no-picture-statistics", severity="note", what=what, place=Place(), fix=fix))
+        write_tasks(root, dataset.tasks)
+        write_episodes(root, self._episode_rows(output, pictures))
+        write_json(root / "meta" / "info.json", info_v30(dataset.info, data_mb=self.data_mb, video_mb=self.video_mb))
+        compute_stats(root, relative=False, work=self.work)
+
+    def _episode_rows(self, output: Output, pictures: Mapping[int, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """A row of meta/episodes for every episode, in lerobot's order of columns."""
+        files: dict[str | None, list[tuple[Shared, Any]]] = {}
+        for number, unit in enumerate(self._units):
+            record = output.finished(number) or {}
+            each: Sequence[Any] = record["stats" if unit.camera is None else "times"]
+            files.setdefault(unit.camera, []).extend(zip(shared_by([unit.shared]), each, strict=True))
+        for position, episode in enumerate(self.dataset.episodes):
+            data, statistics = files[None][position]
+            row: dict[str, Any] = {
+                "episode_index": episode.index,
+                "data/chunk_index": data.chunk,
+                "data/file_index": data.file,
+                "dataset_from_index": episode.start,
+                "dataset_to_index": episode.start + episode.length,
+            }
+            for camera in sorted(self.dataset.cameras):
+                video, (start, end) = files[camera][position]
+                row |= {
+                    f"videos/{camera}/chunk_index": video.chunk,
+                    f"videos/{camera}/file_index": video.file,
+                    f"videos/{camera}/from_timestamp": start,
+                    f"videos/{camera}/to_timestamp": end,
+                }
+            row |= {"tasks": list(episode.tasks), "length": episode.length}
+            statistics = statistics | pictures.get(episode.index, {})
+            yield row | flattened(statistics, list(self.dataset.info.features))
