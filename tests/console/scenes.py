@@ -609,6 +609,9 @@ class SceneFleet:
         self.hosts = None
         self.focused: str | None = None
         self.seen: set[str] = set()
+        self.open = False
+        self.looks: list[str | None] = []
+        self.near: tuple[str | None, str | None] = (None, None)
 
     def apply(self, event: ev.Event) -> None:
         self.store.apply(event)
@@ -618,6 +621,15 @@ class SceneFleet:
 
     def in_view(self, runs: Iterable[str]) -> None:
         self.seen = set(runs)
+
+    def open_datasets(self, open_: bool) -> None:
+        self.open = open_
+
+    def look_at_datasets(self, host: str | None = None) -> None:
+        self.looks.append(host)
+
+    def near_dataset(self, host: str | None, path: str | None) -> None:
+        self.near = (host, path)
 
 
 def fleet_of(store: Store) -> Callable[..., Any]:

@@ -127,7 +127,7 @@ async def test_tab_walks_the_panes_and_enter_gives_one_the_whole_screen(console)
         for _ in range(5):
             await pilot.press("tab")
             await pilot.pause(0.1)
-            seen.append(app.overview._focused_pane())
+            seen.append(app.overview.focused_pane())
             assert app.focused is not None and app.focused.region.area > 0, f"{seen[-1]} is on the screen"
         assert seen == ["loss", "log", "checkpoints", "hosts", "runs"]
         await pilot.press("tab", "tab", "enter")
@@ -201,7 +201,7 @@ async def test_a_profile_rebinds_keys_and_is_told_what_is_wrong(console) -> None
 
 async def test_help_and_palette_know_every_key_and_action(console) -> None:
     app = console()
-    async with app.run_test(size=(160, 120)) as pilot:
+    async with app.run_test(size=(160, 200)) as pilot:
         await settled(pilot)
         await pilot.press("question_mark")
         await pilot.pause(0.2)

@@ -202,13 +202,26 @@ def test_a_wrong_theme_is_told_with_its_file(tmp_path, text: str) -> None:
         themes.read(path)
 
 
-def test_every_key_is_declared_once_and_calls_something_there() -> None:
+def test_every_key_is_declared_once_in_its_room_and_calls_something_there() -> None:
+    from dm_isaac_g1.console.datasets import DatasetsRoom
     from dm_isaac_g1.console.overview import Overview
 
-    taken = [key for each in keys.KEYS for key in each.key.split(",")]
-    assert len(taken) == len(set(taken))
-    for each in keys.KEYS:
-        assert hasattr(Overview, f"action_{each.call.split('(')[0]}"), each.name
+    for room in (Overview, DatasetsRoom):
+        mine = keys.of_room(keys.KEYS, room.room)
+        taken = [key for each in mine for key in each.key.split(",")]
+        assert len(taken) == len(set(taken))
+        for each in mine:
+            assert hasattr(room, f"action_{each.call.split('(')[0]}"), each.name
+
+
+def test_two_rooms_may_share_a_key_and_one_may_not() -> None:
+    table, problems = keys.rebound({"data.stats": "l"})
+    assert not problems
+    assert next(each for each in table if each.name == "data.stats").key == "l"
+    table, problems = keys.rebound({"data.stats": "q", "data.convert": "v"})
+    assert len(problems) == 2
+    assert next(each for each in table if each.name == "quit").key == "q"
+    assert next(each for each in table if each.name == "data.convert").key == "c"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dm_isaac_g1.actions.registry import Action
+    from dm_isaac_g1.console.room import Room
+    from dm_isaac_g1.console.tasks import Task
     from dm_isaac_g1.core.config import Config
     from dm_isaac_g1.core.errors import DmG1Error
     from dm_isaac_g1.core.profile import Profile
@@ -45,6 +47,8 @@ class DmG1App(App[int]):
     CSS_PATH = Path(__file__).with_name("console.tcss")
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = []
+    #: Each room is a mode, so that a dialog stays in the room it was opened in.
+    DEFAULT_MODE = keys.OVERVIEW
 
     def __init__(
         self,
@@ -80,9 +84,12 @@ class DmG1App(App[int]):
         self._missing_theme = wanted if wanted not in self._themes else None
         self.theme = wanted if wanted in self._themes else next(iter(self._themes), "textual-dark")
         self._themed = True
+        self._clock = clock
         self.overview = Overview(
             profile, _before(profile, now()), now=now, table=self._table, clock=clock, memory=self.memory
         )
+        #: The rooms that were entered, by name; each but the first is made when it first is.
+        self.rooms: dict[str, Room] = {self.overview.room: self.overview}
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -119,13 +126,71 @@ class DmG1App(App[int]):
             async with factory(self.profile, self.config) as fleet:
                 self.fleet = fleet
                 self.fleet_ready.set()
-                self.overview.watch_store(fleet.store)
+                for room in self.rooms.values():
+                    room.watch_store(fleet.store)
+                self._tell_fleet()
                 await asyncio.Event().wait()
         except DmG1Error as error:
             self.fail(error)
         finally:
             self.fleet = None
             self.fleet_ready.clear()
+
+    # -- rooms
+
+    @property
+    def room(self) -> Room:
+        """The room that is on the screen, perhaps below a dialog."""
+        return next((room for room in self.rooms.values() if room in self.screen_stack), self.overview)
+
+    def enter(self, name: str) -> None:
+        """Show a room."""
+        self.run_worker(self._enter(name), group="room", exclusive=True)
+
+    async def _enter(self, name: str) -> None:
+        if self.room.room == name:
+            return
+        if name not in self.rooms:
+            # Imported when it is first entered, in a thread: the first frame needs none of it.
+            module = await asyncio.to_thread(importlib.import_module, f"dm_isaac_g1.console.{name}")
+            made: Room = module.make(
+                self.profile,
+                self.overview.view.store,
+                now=self.now,
+                table=self._table,
+                clock=self._clock,
+                memory=self.memory,
+            )
+            if len(self.rooms) == 1:
+                self.add_mode(self.overview.room, lambda: self.overview)  # the way back
+            self.rooms[name] = made
+            self.add_mode(name, lambda: made)
+        await self.switch_mode(name)
+        if self.fleet is not None and self.rooms[name].view.store is not self.fleet.store:
+            self.rooms[name].watch_store(self.fleet.store)
+        self.room.action_sync_all()
+        self.room.show_work()
+        self._tell_fleet()
+
+    def _tell_fleet(self) -> None:
+        """The fleet looks often at what is on the screen, seldom at the rest."""
+        if self.fleet is not None:
+            self.fleet.open_datasets(self.room.room == keys.DATASETS)
+
+    def look_near(self, host: str | None, path: str | None) -> None:
+        """The dataset that the user looks at from near."""
+        if self.fleet is not None:
+            self.fleet.near_dataset(host, path)
+
+    def look_again(self) -> None:
+        """Look at datasets now."""
+        if self.fleet is not None:
+            self.fleet.look_at_datasets()
+
+    def action_ended(self, task: Task) -> None:
+        """What an action left behind is looked at soon."""
+        if task.action.startswith("data.") and self.fleet is not None:
+            self.fleet.look_at_datasets(task.host)
 
     def look_at(self, run: str | None) -> None:
         """The run that the user looks at: the fleet follows it, whatever its state."""
@@ -159,12 +224,13 @@ class DmG1App(App[int]):
         self.memory.keep(theme=name)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The palette: every key of the Overview, every theme."""
-        for key in self._table:
+        """The palette: every key of this room, every action, every theme."""
+        room = self.room
+        for key in keys.of_room(self._table, room.room):
             if key.name not in ("palette", "back", "next", "previous"):
                 call = key.call if "(" in key.call else f"{key.call}()"
-                yield SystemCommand(key.title, f"key {keys.sign(key.key)}", self._caller(call))
-        known = {key.name for key in self._table}
+                yield SystemCommand(key.title, f"key {keys.sign(key.key)}", self._caller(call, room))
+        known = {key.name for key in keys.of_room(self._table, room.room)}
         for action in self.catalogue().values():
             if action.name not in known and action.group not in ("profile", "remote"):
                 command = f"dm-g1 {action.group} {action.verb}"
@@ -172,8 +238,8 @@ class DmG1App(App[int]):
         for name in self._themes:
             yield SystemCommand(f"Theme {name}", "How the console looks", lambda name=name: self.choose_theme(name))
 
-    def _caller(self, call: str) -> Callable[[], Any]:
-        return lambda: self.run_worker(self.run_action(call, self.overview))
+    def _caller(self, call: str, room: Room) -> Callable[[], Any]:
+        return lambda: self.run_worker(self.run_action(call, room))
 
     def save_picture(self, path: Path | None = None) -> Path | None:
         """Save the screen as an SVG, in the working folder unless `path` says where, without what may be a secret."""

@@ -38,7 +38,7 @@ def is_wide(size: Size) -> bool:
     return size.width >= WIDE.width and size.height >= WIDE.height
 
 
-def _split(region: Region, lines: int) -> tuple[Region, Region]:
+def split(region: Region, lines: int) -> tuple[Region, Region]:
     """The first `lines` of a region, and the rest; either may be empty."""
     x, y, width, height = region
     lines = max(0, min(lines, height))
@@ -61,7 +61,7 @@ def arrange(size: Size, wishes: Wishes, *, stage: str, maximised: str | None) ->
         # The most urgent thing on the screen stands on top, and never takes more than a quarter of it.
         frame = 2 if is_wide(size) else 1
         lines = min(wishes.alerts + frame, max(frame + 1, body.height // (6 if is_wide(size) else 7)))
-        regions["alerts"], body = _split(body, lines)
+        regions["alerts"], body = split(body, lines)
     if not wishes.runs:
         return regions | _idle(body, wishes, wide=is_wide(size))
     return regions | (_wide(body, wishes) if is_wide(size) else _brief(body, wishes, stage))
@@ -70,27 +70,27 @@ def arrange(size: Size, wishes: Wishes, *, stage: str, maximised: str | None) ->
 def _idle(body: Region, wishes: Wishes, *, wide: bool) -> dict[str, Region]:
     """Without a run there is nothing to plot: hosts, and how to begin."""
     if wide:
-        shown, _ = _split(body, min(max(12, wishes.hosts[0] + 2), body.height))
+        shown, _ = split(body, min(max(12, wishes.hosts[0] + 2), body.height))
         hosts, runs = shown.split_vertical(left_width(body.width))
     else:
-        hosts, runs = _split(body, min(wishes.hosts_brief + 1, body.height * 3 // 5))
+        hosts, runs = split(body, min(wishes.hosts_brief + 1, body.height * 3 // 5))
     return {"hosts": hosts, "runs": runs}
 
 
 def _wide(body: Region, wishes: Wishes) -> dict[str, Region]:
-    runs, rest = _split(body, min(max(4, wishes.runs) + 2, max(6, body.height // 5)))
+    runs, rest = split(body, min(max(4, wishes.runs) + 2, max(6, body.height // 5)))
     left, right = rest.split_vertical(left_width(body.width))
     # Hosts get what they wish for, as long as checkpoints keep room for the guard's word.
     most = max(left.height * 3 // 5, left.height - GUARD)
     wish = next((lines + 2 for lines in wishes.hosts if lines + 2 <= most), most)
-    hosts, checkpoints = _split(left, wish)
-    loss, log = _split(right, right.height * 58 // 100)
+    hosts, checkpoints = split(left, wish)
+    loss, log = split(right, right.height * 58 // 100)
     return {"hosts": hosts, "checkpoints": checkpoints, "runs": runs, "loss": loss, "log": log}
 
 
 def _brief(body: Region, wishes: Wishes, stage: str) -> dict[str, Region]:
-    hosts, rest = _split(body, min(wishes.hosts_brief + 1, body.height * 2 // 5))
-    runs, shared = _split(rest, min(max(2, wishes.runs) + 1, max(4, rest.height // 3)))
+    hosts, rest = split(body, min(wishes.hosts_brief + 1, body.height * 2 // 5))
+    runs, shared = split(rest, min(max(2, wishes.runs) + 1, max(4, rest.height // 3)))
     return {"hosts": hosts, "runs": runs, stage: shared}
 
 

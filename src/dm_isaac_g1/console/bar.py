@@ -13,16 +13,32 @@ from dm_isaac_g1.console.panes.pane import View
 from dm_isaac_g1.core.runs import JobState
 
 #: Keys that leave the footer first where it is short; help knows them all.
-_GIVE_WAY = ("filter", "palette", "open", "next", "checkpoints.clean")
+_GIVE_WAY = (
+    "filter",
+    "palette",
+    "open",
+    "zoom",
+    "next",
+    "sort",
+    "data.split",
+    "mark",
+    "data.repair",
+    "data.stats",
+    "data.download",
+    "checkpoints.clean",
+)
 
 
 class Header(Static):
     """dm-g1, the profile, how many hosts are up, runs, alerts, the hour."""
 
-    def __init__(self, view: View, profile: str, *, clock: bool = True) -> None:
+    def __init__(self, view: View, profile: str, room: str, table: tuple[Key, ...], *, clock: bool = True) -> None:
         super().__init__(id="header")
         self.view = view
         self.profile = profile
+        #: This room's name, and the keys that lead into each.
+        self.room = room
+        self.doors = [key for key in table if key.name.startswith("room.")]
         self.with_clock = clock
         self._said: Content | None = None
 
@@ -40,15 +56,34 @@ class Header(Static):
         )
         if any(host.sample is not None and host.sample.simulated for host in store.hosts.values()):
             left = Content.assemble(left, "  ", (" SIMULATED ", "bold $background on $warning"))
-        if self.view.filter:
-            left = Content.assemble(left, ("  filter ", MUTED), (shown.line(self.view.filter, 32), "bold $primary"))
         parts = [self._hosts(), self._runs(), self._alerts()]
         if self.with_clock:
             parts.append(Content.styled(shown.clock(self.view.clock()), MUTED))
         gap = "   " if self.size.width >= 100 else "  "
         right = Content(gap).join([part for part in parts if part.plain]) + Content(" ")
-        room = self.size.width - left.cell_length - right.cell_length
-        return Content("").join([left, Content(" " * max(1, room)), right])
+        if self.view.filter:
+            tail = Content.assemble(("  filter ", MUTED), (shown.line(self.view.filter, 32), "bold $primary"))
+        else:
+            tail = Content("")
+        # The rooms are told where there is room for them: the keys are in the help, too.
+        for between in (self._rooms(), Content("")):
+            room = self.size.width - left.cell_length - between.cell_length - tail.cell_length - right.cell_length
+            if room >= 2:
+                break
+        return Content("").join([left, between, tail, Content(" " * max(1, room)), right])
+
+    def _rooms(self) -> Content:
+        """1 Overview  4 Datasets; the one that is shown stands out."""
+        parts = [Content("  ")]
+        for key in self.doors:
+            here = key.name == f"room.{self.room}"
+            word = key.title.split(":")[0]
+            act = Style.from_meta({"@click": f"screen.{key.call}"})
+            text = Content.assemble(
+                (f" {sign(key.key).split()[0]}", "bold $primary"), (f" {word} ", "bold" if here else MUTED)
+            )
+            parts.append((text.stylize("on $cursor-bg") if here else text).stylize(act))
+        return Content("").join(parts)
 
     def _hosts(self) -> Content:
         hosts = self.view.store.hosts.values()

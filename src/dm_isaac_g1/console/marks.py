@@ -57,3 +57,21 @@ SEVERITIES: dict[str, Mark] = {
 
 #: Worst first, for the one verdict that stands for a host.
 WORST = (Verdict.FAIL, Verdict.TIGHT, Verdict.UNKNOWN, Verdict.FIT)
+
+#: By `DatasetSummary.validity`; a partial one that is being written is WRITING.
+DATASETS: dict[str, Mark] = {
+    "valid": Mark("✓", "valid", "$success"),
+    "invalid": Mark("✗", "invalid", "$error"),
+    "unknown": Mark("·", "unchecked", MUTED),
+    "partial": Mark("◌", "partial", "$warning"),
+}
+WRITING = Mark("◢", "writing", "$warning")
+
+#: By `tasks.State`.
+TASKS: dict[str, Mark] = {
+    "running": Mark("►", "running", "$primary"),
+    "cancelling": Mark("◢", "cancelling", "$warning"),
+    "done": Mark("✓", "done", "$success"),
+    "failed": Mark("✗", "failed", "$error"),
+    "cancelled": Mark("■", "cancelled", MUTED),
+}

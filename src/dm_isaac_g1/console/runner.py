@@ -1,6 +1,7 @@
-"""Runs actions from the screen: their events go to the footer, the store and the message corner.
+"""Runs actions from the screen, several at once: their events go to the rooms, the store and the message corner.
 
-One action at a time per group may run; each in a worker, so that closing the console ends it like any other task.
+Each runs in a worker, so that closing the console ends it like any other task; cancelling one is ending its worker,
+which an action answers by ending what it started, wherever that runs.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from textual.content import Content
 from textual.screen import Screen
+from textual.worker import Worker
 
 from dm_isaac_g1.console import shown
+from dm_isaac_g1.console.tasks import KEPT, Task
 from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.errors import DmG1Error
 
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for the fleet to be there before an action gives up.
 PATIENCE = 15.0
+#: Seconds between two times that progress is shown.
+SHOWN_EVERY = 0.1
 #: Events that are part of the picture: shown at once, before a monitor sees them.
 _PICTURE = (ev.Job, ev.Checkpoints, ev.Forecasts, ev.HostStatus)
 
@@ -32,15 +38,50 @@ Perform = Callable[["Action", Any, "Params"], AsyncIterator[ev.Event]]
 
 
 class Runner:
-    """Performs actions with the fleet's hosts."""
+    """Performs actions with the fleet's hosts. `tasks`: what runs and what ran, the oldest first."""
 
     def __init__(self, app: DmG1App, perform: Perform | None = None) -> None:
         self.app = app
+        self.tasks: list[Task] = []
         self._perform = perform
+        self._workers: dict[int, Worker[None]] = {}
+        self._count = 0
+        self._due = False
 
-    def start(self, action: Action, params: Params, *, confirm: Confirmation | None = None) -> None:
+    def start(self, action: Action, params: Params, *, confirm: Confirmation | None = None) -> Task:
         """Run an action in the background and show what it says."""
-        self.app.run_worker(self._run(action, params, confirm), group=f"action:{action.name}", exit_on_error=False)
+        self._count += 1
+        values = msgspec.structs.asdict(params)
+        task = Task(id=self._count, action=action.name, title=action.title, values=values, began=self.app.now())
+        ended = [each for each in self.tasks if not each.going]
+        self.tasks = [each for each in self.tasks if each.going or each in ended[-KEPT:]] + [task]
+        self._workers[task.id] = self.app.run_worker(
+            self._run(task, action, params, confirm), group=f"action:{action.name}", exit_on_error=False
+        )
+        self._changed()
+        return task
+
+    def cancel(self, task: Task) -> None:
+        """End a task; it may take a moment until what it started elsewhere has ended, too."""
+        worker = self._workers.get(task.id)
+        if worker is not None and task.state == "running":
+            task.state = "cancelling"
+            self._changed()
+            worker.cancel()
+
+    @property
+    def going(self) -> list[Task]:
+        """What runs now, the oldest first."""
+        return [task for task in self.tasks if task.going]
+
+    def line(self) -> Content:
+        """What the newest one that runs says of itself, for a footer; empty when nothing runs."""
+        going = self.going
+        told = next((task for task in reversed(going) if task.progress is not None), None)
+        if told is None or told.progress is None:
+            return Content("")
+        more = Content.styled(f"  and {len(going) - 1} more", "$muted") if len(going) > 1 else Content("")
+        return progress_line(told.title, told.progress) + more
 
     async def events(
         self, action: Action, params: Params, *, confirm: Confirmation | None = None
@@ -77,32 +118,59 @@ class Runner:
             raise DmG1Error("the fleet is not open yet", fix="try again in a moment") from None
         return self.app.fleet.hosts if self.app.fleet is not None else None
 
-    async def _run(self, action: Action, params: Params, confirm: Confirmation | None) -> None:
-        footer = self.app.overview.footer
+    async def _run(self, task: Task, action: Action, params: Params, confirm: Confirmation | None) -> None:
         try:
             async with aclosing(self.events(action, params, confirm=confirm)) as events:  # type: ignore[type-var]
                 async for event in events:
-                    self._show(action, event)
+                    self._take(task, event)
         except DmG1Error as error:
-            self.app.fail(error)
+            self._failed(task, error)
+        except asyncio.CancelledError:
+            task.state = "cancelled"
+            raise
         except Exception as error:
             # A fault of ours: one line for the user; the console goes on, and the log has the rest.
             self.app.log.error(f"{action.name}: {error!r}")
-            self.app.say(f"{action.title}: {type(error).__name__}: {error}", severity="error", timeout=15)
+            task.state, task.said = "failed", f"{type(error).__name__}: {error}"
+            self.app.say(f"{action.title}: {task.said}", severity="error", timeout=15)
         finally:
-            footer.say(Content(""))
+            if task.going:
+                task.state = "cancelled" if task.state == "cancelling" else "done"
+            task.ended = self.app.now()
+            self._workers.pop(task.id, None)
+            self.app.action_ended(task)
+            self._changed()
 
-    def _show(self, action: Action, event: ev.Event) -> None:
+    def _take(self, task: Task, event: ev.Event) -> None:
         match event:
             case ev.Progress():
-                self.app.overview.footer.say(progress_line(action.title, event))
+                task.advance(event, self.app.now())
+                self._changed()
             case ev.Result(text=text):
+                # An action may do its work and say that what it was about failed: a check that found errors.
+                task.state = "done" if event.code == 0 else "failed"
+                task.said, task.data = text, event.data
                 self.app.say(text)
-                self.app.overview.note_result(event)
+                self.app.room.note_result(event)
             case ev.Failure():
-                self.app.fail(DmG1Error(event.what, where=event.where, fix=event.fix))
+                self._failed(task, DmG1Error(event.what, where=event.where, fix=event.fix))
         if isinstance(event, _PICTURE) and self.app.fleet is not None:
             self.app.fleet.apply(event)
+
+    def _failed(self, task: Task, error: DmG1Error) -> None:
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        task.state, task.said, task.fix = "failed", what, error.fix or ""
+        self.app.fail(error)
+
+    def _changed(self) -> None:
+        """Show it, a few times a second at most."""
+        if not self._due:
+            self._due = True
+            self.app.set_timer(SHOWN_EVERY, self._show)
+
+    def _show(self) -> None:
+        self._due = False
+        self.app.room.show_work()
 
 
 def progress_line(title: str, event: ev.Progress) -> Content:
