@@ -82,30 +82,24 @@ def download_dataset(
     wanted = selecting.parse(subset)
     hub = Hub(endpoint, token)
     with HubProcess(work, repo_id) as process:
-        work.progress(f"Looking up {repo_id}")
-        listed = process.ask(LookUp(hub, repo_id, revision))
-        assert isinstance(listed, Listed)
-        if listed.repo != repo_id:
-            work.note(Finding(code="renamed", what=f"{repo_id} is called {listed.repo} today", severity="note"))
-        download = _Download(process, work, hub, listed, wanted, Path(output_dir))
-        files = download.choose(meta_only)
-        if download.is_there(files):
-            return download.final
-        source = Source(
-            repo=listed.repo,
-            revision=listed.revision,
-            files=len(files),
-            bytes=sum(file.size for file in files),
-            at=time.time(),
-            asked=repo_id if repo_id != listed.repo else None,
-            subset=str(wanted) or None,
-            meta_only=meta_only,
-        )
-        return download.run(files, source)
+        listed = look_up(process, work, hub, repo_id, revision)
+        asked = repo_id if repo_id != listed.repo else None
+        return Download(process, work, hub, listed, wanted, Path(output_dir)).run(meta_only=meta_only, asked=asked)
 
 
-class _Download:
-    """One download. `final`: the folder that it becomes."""
+def look_up(process: HubProcess, work: Work, hub: Hub, repo_id: str, revision: str | None = None) -> Listed:
+    """What the Hub has under that id, which may be another by now: that is said."""
+    work.progress(f"Looking up {repo_id}")
+    process.dataset = repo_id
+    listed = process.ask(LookUp(hub, repo_id, revision))
+    assert isinstance(listed, Listed)
+    if listed.repo != repo_id:
+        work.note(Finding(code="renamed", what=f"{repo_id} is called {listed.repo} today", severity="note"))
+    return listed
+
+
+class Download:
+    """One download of what `look_up` found. `final`: the folder that it becomes."""
 
     def __init__(
         self, process: HubProcess, work: Work, hub: Hub, listed: Listed, wanted: Selection, final: Path
@@ -118,9 +112,26 @@ class _Download:
         self._wanted = wanted
         self.final = final
 
+    def run(self, *, meta_only: bool = False, asked: str | None = None) -> Path:
+        """All wanted files under the final name, or verified where they are there. Raises as `download_dataset`."""
+        files = self._choose(meta_only)
+        if self._is_there(files):
+            return self.final
+        source = Source(
+            repo=self._listed.repo,
+            revision=self._listed.revision,
+            files=len(files),
+            bytes=sum(file.size for file in files),
+            at=time.time(),
+            asked=asked,
+            subset=str(self._wanted) or None,
+            meta_only=meta_only,
+        )
+        return self._bring(files, source)
+
     # --- What is wanted -----------------------------------------------------------------------------------------------
 
-    def choose(self, meta_only: bool) -> tuple[RepoFile, ...]:
+    def _choose(self, meta_only: bool) -> tuple[RepoFile, ...]:
         """The files to have in the end. For episodes the meta files are looked at first."""
         if meta_only:
             return tuple(file for file in self._files if selecting.always(file.path))
@@ -138,7 +149,7 @@ class _Download:
 
     # --- What is there ------------------------------------------------------------------------------------------------
 
-    def is_there(self, files: tuple[RepoFile, ...]) -> bool:
+    def _is_there(self, files: tuple[RepoFile, ...]) -> bool:
         """Whether `final` has all of it already, byte for byte. Raises RefusedOutput where it is another download."""
         source = source_of(self.final)
         if source is None:  # empty, or not ours: Output refuses that
@@ -172,7 +183,7 @@ class _Download:
         missing = [name for name in differing if not (self.final / name).exists()]
         if missing and (source.meta_only or source.subset):
             had = "its meta files only" if source.meta_only else f"its subset {source.subset} only"
-            what = f"has {had}, {units.many(len(missing), 'file')} more were asked for"
+            what = f"has {had}, {units.many(len(missing), 'more file')} asked for"
             code = "smaller-download"
         else:
             what = f"was changed since its download: {', '.join(differing[:3])}" + (", ..." if differing[3:] else "")
@@ -181,7 +192,7 @@ class _Download:
 
     # --- Downloading --------------------------------------------------------------------------------------------------
 
-    def run(self, files: tuple[RepoFile, ...], source: Source) -> Path:
+    def _bring(self, files: tuple[RepoFile, ...], source: Source) -> Path:
         """All files into `<final>.partial`, verified; then renamed."""
         wanted = self._wanted
         recipe = {"op": "download", "repo": source.repo, "revision": source.revision, "folder": wanted.folder}
@@ -195,6 +206,7 @@ class _Download:
             self._drop_others(output.partial, files)
             if wanted.episodes and not wanted.patterns and not source.meta_only:
                 source = msgspec.structs.replace(source, trimmed=trim(output.partial, wanted))
+                self._tell_numbers(output.partial)
             self._look_over(output.partial, source)
             sidecar.write(output.partial, source=msgspec.to_builtins(source))
             return output.finish()
@@ -226,6 +238,14 @@ class _Download:
         for file in set(self._files) - set(files):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 (partial / file.path).unlink()
+
+    def _tell_numbers(self, root: Path) -> None:
+        """Episodes keep their numbers, and most readers want them to begin at 0 without gaps."""
+        episodes = read_episodes(root, read_info(root))
+        if episodes[-1].index != len(episodes) - 1:
+            what = f"its {units.many(len(episodes), 'episode')} keep their numbers, up to {episodes[-1].index}"
+            fix = f"`dm-g1 data combine --inputs {self.final}` numbers them from 0"
+            self._work.note(Finding(code="kept-numbers", what=what, severity="note", fix=fix))
 
     def _look_over(self, root: Path, source: Source) -> None:
         """Say what the dataset lists and the repository does not have; `dm-g1 data validate` looks closer."""

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from dm_isaac_g1.core import units
-from dm_isaac_g1.data.hub.download import RESERVE, download_dataset
+from dm_isaac_g1.data.hub.download import RESERVE, Download, look_up
 from dm_isaac_g1.data.hub.failures import HubProblem
 from dm_isaac_g1.data.hub.process import HubProcess
-from dm_isaac_g1.data.hub.selection import always
-from dm_isaac_g1.data.hub.wire import Hub, Listed, LookUp
+from dm_isaac_g1.data.hub.selection import Selection, always
+from dm_isaac_g1.data.hub.wire import Hub, Listed
 from dm_isaac_g1.data.problems import DataProblem, RefusedOutput
 from dm_isaac_g1.data.work import Work
 
@@ -65,28 +65,21 @@ def download_all_hospitality(
     folder, hub = Path(output_dir), Hub(endpoint, token)
     found: dict[HubSet, Listed] = {}
     failed: dict[HubSet, DataProblem] = {}
-    for each in sets:
-        try:
-            found[each] = _look_up(each, hub, work)
-        except HubProblem as problem:
-            failed[each] = problem
-    _refuse_small(folder, found, meta_only)
     folders = []
-    for each, listed in found.items():
-        try:
-            folders.append(
-                download_dataset(
-                    listed.repo,
-                    folder / each.name,
-                    revision=listed.revision,
-                    meta_only=meta_only,
-                    work=work,
-                    token=token,
-                    endpoint=endpoint,
-                )
-            )
-        except HubProblem as problem:
-            failed[each] = problem
+    with HubProcess(work, str(folder)) as process:
+        for each in sets:
+            try:
+                found[each] = _look_up(each, process, work, hub)
+            except HubProblem as problem:
+                failed[each] = problem
+        _refuse_small(folder, found, meta_only)
+        for each, listed in found.items():
+            process.dataset = listed.repo
+            download = Download(process, work, hub, listed, Selection(), folder / each.name)
+            try:
+                folders.append(download.run(meta_only=meta_only))
+            except HubProblem as problem:
+                failed[each] = problem
     if failed:
         first = next(iter(failed.values()))
         names = ", ".join(each.name for each in failed)
@@ -95,19 +88,14 @@ def download_all_hospitality(
     return folders
 
 
-def _look_up(each: HubSet, hub: Hub, work: Work) -> Listed:
-    work.progress(f"Looking up {each.name}")
-    with HubProcess(work, each.name) as process:
-        for repo in each.repos:
-            try:
-                listed = process.ask(LookUp(hub, repo, None))
-            except DataProblem as problem:
-                if problem.finding.code != "no-such-repo" or repo == each.repos[-1]:
-                    raise
-            else:
-                assert isinstance(listed, Listed)
-                return listed
-    raise AssertionError("the last id either answers or raises")
+def _look_up(each: HubSet, process: HubProcess, work: Work, hub: Hub) -> Listed:
+    today, first = each.repos
+    try:
+        return look_up(process, work, hub, today)
+    except DataProblem as problem:
+        if problem.finding.code != "no-such-repo":
+            raise
+    return look_up(process, work, hub, first)
 
 
 def _refuse_small(folder: Path, found: dict[HubSet, Listed], meta_only: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -22,11 +23,11 @@ _SETTINGS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1
 
 
 class HubProcess:
-    """A context manager. `dataset` names what is being downloaded in errors."""
+    """A context manager. `dataset` names what is being downloaded in errors; it may change with every question."""
 
     def __init__(self, work: Work, dataset: str) -> None:
         self._work = work
-        self._dataset = dataset
+        self.dataset = dataset
         self._buffer = b""
 
     def __enter__(self) -> Self:
@@ -48,7 +49,8 @@ class HubProcess:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # a question that it did not live to read
+                    stream.close()
 
     def ask(self, asked: Asked, *, at: Callable[[int], None] = lambda done: None) -> Listed | Finished:
         """The answer. `at` is told how many bytes are done.
@@ -68,7 +70,7 @@ class HubProcess:
                 case Said(text=text):
                     self._work.progress(text)
                 case Failed() as failed:
-                    raise failures.raised(failed, dataset=self._dataset)
+                    raise failures.raised(failed, dataset=self.dataset)
                 case answer:
                     return answer
 
@@ -92,5 +94,5 @@ class HubProcess:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         fix = f"is huggingface_hub there (the extra `data`)? {failures.AGAIN}"
         return failures.HubProblem(
-            "hub-process-died", f"the download process ended {how}", fix=fix, dataset=self._dataset
+            "hub-process-died", f"the download process ended {how}", fix=fix, dataset=self.dataset
         )
