@@ -52,10 +52,9 @@ def cut(source: Path, target: Path, start_s: float, end_s: float, fps: float, fr
         survey = _survey(source, container, stream, window)
         if survey.frames != frames:
             raise IntegrityError(
-                "video-short" if survey.frames < frames else "video-long",
+                "video-length",
                 f"the video has {survey.frames} frames from {start_s:.3f} s to {end_s:.3f} s, its episode {frames}",
                 file=str(source),
-                fix="dm-g1 data validate --deep says what else is wrong",
             )
         if not survey.closed:
             _encode(source, target, container, stream, window)
@@ -71,7 +70,7 @@ def cut(source: Path, target: Path, start_s: float, end_s: float, fps: float, fr
                         packet.duration = round(
                             step
                         )  # only the last one's is written, and it ends where the next began
-                        _mux(output, copy, packet, -survey.first_pts)
+                        _mux(source, output, copy, packet, -survey.first_pts)
             how = "remuxed"
     _check_written(target, frames)
     return how
@@ -103,7 +102,7 @@ def concatenate(sources: Sequence[Path], target: Path, check: Callable[[], None]
                     # A single frame is encoded without reordering, thus decoded later than those after it would be.
                     packet.dts = max(packet.dts, decoded + 1 - offset)
                     decoded = packet.dts + offset
-                    _mux(output, copy, packet, offset)
+                    _mux(source, output, copy, packet, offset)
                 if frames == 0 or step <= 0 or frames < stream.frames:
                     raise broken(source, f"its header promises {stream.frames} frames, {frames} can be read")
                 base = stream.time_base
@@ -236,11 +235,21 @@ def _stream_like(output: Any, stream: Any) -> Any:
     return copy
 
 
-def _mux(output: Any, stream: Any, packet: Any, shift: int) -> None:
+def _mux(source: Path, output: Any, stream: Any, packet: Any, shift: int) -> None:
+    """Raises IntegrityError for times that make no sense, which FFmpeg refuses to write."""
+    import av
+
     packet.pts += shift
     packet.dts += shift
     packet.stream = stream
-    output.mux(packet)
+    try:
+        output.mux(packet)
+    except av.error.FFmpegError as error:
+        if error.errno == errno.EINVAL:
+            raise broken(source, "its times make no sense") from error
+        raise
+    except OverflowError as error:
+        raise broken(source, "its times make no sense") from error
 
 
 def _check_written(target: Path, frames: int) -> None:

@@ -17,7 +17,7 @@ from dm_isaac_g1.data.carry import Note
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.info import CHUNKS_SIZE, DATA_V2, VIDEO_V2, Info
 from dm_isaac_g1.data.output import Output, fingerprint
-from dm_isaac_g1.data.problems import Finding, Place
+from dm_isaac_g1.data.problems import DataProblem, Finding, Place
 from dm_isaac_g1.data.storing import Stored, bytes_needed, counted, recompute_stats, store
 from dm_isaac_g1.data.versions.kept import picture_statistics, place_others
 from dm_isaac_g1.data.versions.result import VersionResult
@@ -70,16 +70,19 @@ def write_episode(dataset: Dataset, number: int, root: Path, pictures: Mapping[s
     """
     columns = read_rows(dataset, number, note)
     episode = dataset.episode(number)
-    stored = store(
-        root,
-        number,
-        columns,
-        {column: dataset.info.features[column].raw for column in columns},
-        tasks=dataset.tasks,
-        dataset=dataset,
-        videos=episode.videos,
-        pictures=pictures,
-    )
+    try:
+        stored = store(
+            root,
+            number,
+            columns,
+            {column: dataset.info.features[column].raw for column in columns},
+            tasks=dataset.tasks,
+            dataset=dataset,
+            videos=episode.videos,
+            pictures=pictures,
+        )
+    except DataProblem as problem:
+        raise problem.within(dataset.root, number) from None
     for (camera, clip), how in zip(episode.videos.items(), stored.videos, strict=True):
         if how == "encoded":
             what = f"{camera} was encoded again: its file has no key frame where the episode starts"

@@ -7,6 +7,7 @@ file begins. A shared file is a pure function of its episodes, and the unit that
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from dm_isaac_g1.data.versions.meta_v30 import flattened, info_v30, write_episod
 from dm_isaac_g1.data.versions.result import VersionResult
 from dm_isaac_g1.data.versions.rows import Notes, read_rows, refuse_gaps
 from dm_isaac_g1.data.work import Work
-from dm_isaac_g1.data.writing import arrow_table, write_json
+from dm_isaac_g1.data.writing import DICTIONARY, arrow_table, write_json
 
 #: Rows of several episodes are written together once they are this many bytes: fewer row groups, bounded memory.
 _ROW_GROUP = 16 * MB
@@ -64,31 +65,38 @@ def write_rows(dataset: Dataset, shared: Shared, path: Path, work: Work, note: N
     Raises DataProblem, Interrupted, OSError.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from dm_isaac_g1.data.stats.episode import QUANTILES, episodes_stats_row
-    from dm_isaac_g1.data.writing import DICTIONARY
 
     features = {key: feature.raw for key, feature in dataset.info.features.items()}
     found: list[dict[str, Any]] = []
     held: list[pa.Table] = []
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pa.OSFile(str(path), "wb") as stream:
+    with contextlib.ExitStack() as stack:
         writer = None
-        for episode in dataset.episodes[shared.first : shared.end]:
+        for position in range(shared.first, shared.end):
             work.check()
-            columns = read_rows(dataset, episode.index, note)
+            columns = read_rows(dataset, dataset.episodes[position].index, note)
             found.append(episodes_stats_row(numeric(columns), quantiles=QUANTILES))
             held.append(arrow_table(columns, features))
-            if writer is None:
-                writer = pq.ParquetWriter(stream, held[0].schema, compression="snappy", use_dictionary=list(DICTIONARY))
-            if sum(table.nbytes for table in held) >= _ROW_GROUP or episode is dataset.episodes[shared.end - 1]:
-                whole = pa.concat_tables(held).combine_chunks()
-                writer.write_table(whole, row_group_size=max(len(whole), 1))
+            writer = writer or stack.enter_context(_parquet_writer(path, held[0].schema))
+            if sum(table.nbytes for table in held) >= _ROW_GROUP or position == shared.end - 1:
+                rows = pa.concat_tables(held).combine_chunks()
+                writer.write_table(rows, row_group_size=len(rows))
                 held.clear()
-        if writer is not None:
-            writer.close()
     return found
+
+
+@contextlib.contextmanager
+def _parquet_writer(path: Path, schema: Any) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetWriter(str(path), schema, compression="snappy", use_dictionary=list(DICTIONARY)) as writer:
+            yield writer
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_video(dataset: Dataset, camera: str, shared: Shared, path: Path, work: Work) -> list[tuple[float, float]]:
