@@ -29,6 +29,10 @@ ENCODERS = {
     "hevc": ("libx265", {"g": "2", "crf": "30", "x265-params": "log-level=error"}),
 }
 
+#: What the file system answers; FFmpeg's other errors are about what it was given.
+_STORAGE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EACCES", "EPERM", "EROFS", "ENOENT")}
+_STORAGE |= {errno.EISDIR, errno.ENOTDIR, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG}
+
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Where in a joined video one of its sources lies: seconds from the start, and frames."""
@@ -60,7 +64,7 @@ def cut(source: Path, target: Path, start_s: float, end_s: float, fps: float, fr
             _encode(source, target, container, stream, window)
             how: How = "encoded"
         else:
-            with _writing(target) as output:
+            with _writing(target, lambda: source) as output:
                 copy = _stream_like(output, stream)
                 _seek_before(source, container, stream, window)
                 for packet in packets(source, stream):
@@ -70,9 +74,9 @@ def cut(source: Path, target: Path, start_s: float, end_s: float, fps: float, fr
                         packet.duration = round(
                             step
                         )  # only the last one's is written, and it ends where the next began
-                        _mux(source, output, copy, packet, -survey.first_pts)
+                        _mux(output, copy, packet, -survey.first_pts)
             how = "remuxed"
-    _check_written(target, frames)
+    _check_written(source, target, frames)
     return how
 
 
@@ -84,7 +88,7 @@ def concatenate(sources: Sequence[Path], target: Path, check: Callable[[], None]
     frame at 0 s; OSError if `target` cannot be written.
     """
     parts: list[Part] = []
-    with _writing(target) as output:
+    with _writing(target, lambda: sources[min(len(parts), len(sources) - 1)]) as output:
         copy = None
         offset = 0
         decoded = -(2**63)
@@ -102,14 +106,14 @@ def concatenate(sources: Sequence[Path], target: Path, check: Callable[[], None]
                     # A single frame is encoded without reordering, thus decoded later than those after it would be.
                     packet.dts = max(packet.dts, decoded + 1 - offset)
                     decoded = packet.dts + offset
-                    _mux(source, output, copy, packet, offset)
+                    _mux(output, copy, packet, offset)
                 if frames == 0 or step <= 0 or frames < stream.frames:
                     raise broken(source, f"its header promises {stream.frames} frames, {frames} can be read")
                 base = stream.time_base
                 end = offset + last + step
                 parts.append(Part(start_s=float(offset * base), end_s=float(end * base), frames=frames))
                 offset = end
-    _check_written(target, sum(part.frames for part in parts))
+    _check_written(sources[0], target, sum(part.frames for part in parts))
     return parts
 
 
@@ -186,7 +190,7 @@ def _encode(source: Path, target: Path, container: Any, stream: Any, window: Win
         raise broken(source, f"the cut is not at a key frame, and nothing here encodes {codec}")
     prepare_decoder(source, stream)
     encoder, options = ENCODERS[codec]
-    with _writing(target) as output:
+    with _writing(target, lambda: source) as output:
         made = output.add_stream(encoder, rate=stream.average_rate, options=options)
         made.width, made.height, made.pix_fmt = context.width, context.height, context.pix_fmt or "yuv420p"
         made.codec_context.time_base = stream.time_base
@@ -211,8 +215,11 @@ def _decoded(source: Path, container: Any, stream: Any, window: Window) -> Itera
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[Any]:
-    """`target` as PyAV's output container, in a folder made for it. What goes wrong is an OSError that names it."""
+def _writing(target: Path, source: Callable[[], Path]) -> Iterator[Any]:
+    """`target` as PyAV's output container, in a folder made for it; `source`: what is being written now.
+
+    Raises OSError that names the target where it cannot be written, IntegrityError where FFmpeg refuses the source.
+    """
     import av
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,12 +228,11 @@ def _writing(target: Path) -> Iterator[Any]:
         with av.open(f"file:{target.absolute()}", "w", format="mp4", options={"movflags": "faststart"}) as output:
             yield output
     except av.error.FFmpegError as error:
-        raise OSError(_errno(error), str(error.strerror), str(target)) from error
-
-
-def _errno(error: Any) -> int:
-    """FFmpeg's own errors have numbers that the system has no word for."""
-    return error.errno if error.errno in errno.errorcode else errno.EIO
+        if error.errno in _STORAGE:
+            raise OSError(error.errno, str(error.strerror), str(target)) from error
+        raise broken(source(), "its times or its frames make no sense") from error
+    except OverflowError as error:
+        raise broken(source(), "its times make no sense") from error
 
 
 def _stream_like(output: Any, stream: Any) -> Any:
@@ -235,31 +241,17 @@ def _stream_like(output: Any, stream: Any) -> Any:
     return copy
 
 
-def _mux(source: Path, output: Any, stream: Any, packet: Any, shift: int) -> None:
-    """Raises IntegrityError for times that make no sense, which FFmpeg refuses to write."""
-    import av
-
+def _mux(output: Any, stream: Any, packet: Any, shift: int) -> None:
     packet.pts += shift
     packet.dts += shift
     packet.stream = stream
-    try:
-        output.mux(packet)
-    except av.error.FFmpegError as error:
-        if error.errno == errno.EINVAL:
-            raise broken(source, "its times make no sense") from error
-        raise
-    except OverflowError as error:
-        raise broken(source, "its times make no sense") from error
+    output.mux(packet)
 
 
-def _check_written(target: Path, frames: int) -> None:
-    """The disk may have filled up without a word from FFmpeg, which writes the index last."""
+def _check_written(source: Path, target: Path, frames: int) -> None:
+    """The disk may have filled up without a word from FFmpeg, which writes the index last; or times were the same."""
     found = probe(target).frames
+    if found != frames and os.statvfs(target).f_bavail == 0:
+        raise OSError(errno.ENOSPC, f"{found} of {frames} frames were written", str(target))
     if found != frames:
-        raise OSError(
-            errno.ENOSPC if _full(target) else errno.EIO, f"{found} of {frames} frames were written", str(target)
-        )
-
-
-def _full(target: Path) -> bool:
-    return os.statvfs(target).f_bavail == 0
+        raise broken(source, f"only {found} of its {frames} frames can be written")
