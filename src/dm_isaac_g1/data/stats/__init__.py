@@ -3,12 +3,14 @@
 | file | its job |
 | --- | --- |
 | `episode` | one episode's row of meta/episodes_stats.jsonl: a pure function |
-| `images` | the part of that row that is about a video |
-| `quantiles` | exact order statistics of large columns |
-| `columns` | a column of the whole set at a time, though episodes are read one after another |
+| `pictures` | the part of that row that is about a video |
 | `whole` | meta/stats.json |
 | `relative` | meta/relative_stats.json |
+| `groups` | which action groups are relative, and to what |
+| `spool` | a column of the whole set at a time, though episodes are read one after another |
+| `column`, `quantiles` | the numbers of one column, exactly |
 | `compute` | all of them for a dataset's folder, written when everything is known |
-| `stale` | whether they still speak of the data that lies there |
-| `sidecar` | meta/dm_g1.json, where it is noted of which data they speak |
+| `episodes_v3` | one episode's statistics where v3.0 keeps them |
+| `stale` | whether statistics still speak of the data that lies there |
+| `digest`, `sidecar` | of which data they speak, and meta/dm_g1.json, where that is noted |
 """
