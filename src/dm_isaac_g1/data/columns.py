@@ -21,12 +21,15 @@ from dm_isaac_g1.data.problems import DataError, IntegrityError, SchemaError
 Array = NDArray[Any]
 
 
-def open_parquet(path: Path, *, file: str | None = None) -> Any:
-    """A pq.ParquetFile. `file`: how errors call it. Raises IntegrityError: missing, a git-lfs pointer, truncated."""
+def open_parquet(path: Path, *, file: str | None = None, buffer: int = 0) -> Any:
+    """A pq.ParquetFile. `file`: how errors call it. `buffer`: bytes of a column held at once; 0: all of a row group.
+
+    Raises IntegrityError: missing, a git-lfs pointer, truncated.
+    """
     name = file or str(path)
     try:
         # Not pq.read_table: its dataset layer costs four times the reading itself.
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False)
     except FileNotFoundError:
         raise IntegrityError("file-missing", "No such file", file=name) from None
     except (pa.ArrowException, OSError) as error:

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dm_isaac_g1.data.columns import integers, missing_column, open_parquet, read_table, unreadable
 from dm_isaac_g1.data.episodes import EPISODES, EPISODES_V3, Episode, missing_episode
@@ -22,6 +21,8 @@ from dm_isaac_g1.data.problems import IntegrityError
 
 #: Rows held at once of a shared file: more than an episode has, less than memory notices.
 _BATCH = 8192
+#: Bytes of each column read ahead: a row group may hold all rows of the dataset, and is never held whole.
+_BUFFER = 1 << 16
 
 
 class RowFiles:
@@ -112,8 +113,7 @@ class _Stream:
 
     def __init__(self, path: Path, file: str, columns: tuple[str, ...] | None) -> None:
         self._path, self._file, self._columns = path, file, columns
-        open_parquet(path, file=file).close()  # its errors
-        self._parquet = pq.ParquetFile(path, buffer_size=1 << 20)
+        self._parquet = open_parquet(path, file=file, buffer=_BUFFER)
         there = self._parquet.schema_arrow.names
         for column in columns or ():
             if column not in there:

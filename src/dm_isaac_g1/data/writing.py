@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.data.episodes import EPISODES, TASKS
-from dm_isaac_g1.data.info import INFO
+from dm_isaac_g1.data.info import DEFAULT_COLUMNS, INFO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,10 +42,19 @@ def write_parquet(
     import pyarrow.parquet as pq
 
     table = arrow_table(columns, features)
-    with pa.OSFile(str(path), "wb") as stream:
-        pq.write_table(
-            table, stream, compression="snappy", use_dictionary=DICTIONARY, row_group_size=max(len(table), 1)
-        )
+    try:
+        with pa.OSFile(str(path), "wb") as stream:
+            pq.write_table(
+                table,
+                stream,
+                compression="snappy",
+                use_dictionary=DICTIONARY,
+                write_statistics=list(DEFAULT_COLUMNS),  # who looks for rows, looks by these
+                row_group_size=max(len(table), 1),
+            )
+    except OSError as error:
+        error.filename = str(path)  # Arrow does not say it
+        raise
 
 
 def arrow_table(columns: Mapping[str, Any], features: Mapping[str, Mapping[str, Any]]) -> pa.Table:
@@ -66,6 +75,10 @@ def _schema(features: str) -> pa.Schema:
 
     fields, described = [], {}
     for name, (dtype, shape) in json.loads(features).items():
+        if dtype == "image":
+            fields.append(pa.field(name, pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
+            described[name] = {"_type": "Image"}
+            continue
         value = pa.type_for_alias(dtype)
         kind: dict[str, Any] = {"dtype": dtype, "_type": "Value"}
         for size in reversed(shape if shape != [1] else []):
