@@ -7,7 +7,7 @@ columns; except that data/file_index is right.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,6 @@ def _write(path: Path, table: pa.Table) -> None:
         pq.write_table(table, stream, compression="snappy")
 
 
-def flattened(statistics: Mapping[str, Mapping[str, Any]], order: Sequence[str]) -> dict[str, Any]:
-    """stats/{feature}/{statistic} -> values, in the order of the features."""
-    return {
-        f"stats/{feature}/{name}": values
-        for feature in order
-        if feature in statistics
-        for name, values in statistics[feature].items()
-    }
+def flattened(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """stats/{feature}/{statistic} -> values."""
+    return {f"stats/{feature}/{name}": values for feature, each in statistics.items() for name, values in each.items()}

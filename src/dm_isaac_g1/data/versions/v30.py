@@ -8,18 +8,17 @@ file begins. A shared file is a pure function of its episodes, and the unit that
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from dm_isaac_g1.data.carry import Note
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.info import DATA_V3, VIDEO_V3
 from dm_isaac_g1.data.output import Output, fingerprint
-from dm_isaac_g1.data.problems import DataProblem, Finding, IntegrityError, Place, SchemaError
+from dm_isaac_g1.data.problems import DataProblem, IntegrityError, SchemaError
 from dm_isaac_g1.data.versions.grouping import DATA_MB, MB, VIDEO_MB, Shared, group, row_bytes, shared_by
 from dm_isaac_g1.data.versions.kept import picture_statistics, place_others
 from dm_isaac_g1.data.versions.meta_v30 import flattened, info_v30, write_episodes, write_tasks
@@ -59,17 +58,11 @@ def to_v30(
     return _ToV30(Path(dataset_path), work or Work(), data_mb, video_mb).run(Path(output))
 
 
-def write_rows(dataset: Dataset, shared: Shared, path: Path, work: Work, note: Note) -> list[dict[str, Any]]:
-    """The rows of the `shared` file's episodes as the parquet file `path`; the statistics of each.
-
-    Raises DataProblem, Interrupted, OSError.
-    """
+def write_rows(dataset: Dataset, shared: Shared, path: Path, work: Work, note: Note) -> None:
+    """The rows of the `shared` file's episodes as the parquet file `path`. Raises DataProblem, Interrupted, OSError."""
     import pyarrow as pa
 
-    from dm_isaac_g1.data.stats.episode import QUANTILES, episodes_stats_row
-
     features = {key: feature.raw for key, feature in dataset.info.features.items()}
-    found: list[dict[str, Any]] = []
     held: list[pa.Table] = []
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -77,14 +70,12 @@ def write_rows(dataset: Dataset, shared: Shared, path: Path, work: Work, note: N
         for position in range(shared.first, shared.end):
             work.check()
             columns = read_rows(dataset, dataset.episodes[position].index, note)
-            found.append(episodes_stats_row(numeric(columns), quantiles=QUANTILES))
             held.append(arrow_table(columns, features))
             writer = writer or stack.enter_context(_parquet_writer(path, held[0].schema))
             if sum(table.nbytes for table in held) >= _ROW_GROUP or position == shared.end - 1:
                 rows = pa.concat_tables(held).combine_chunks()
                 writer.write_table(rows, row_group_size=len(rows))
                 held.clear()
-    return found
 
 
 @contextlib.contextmanager
@@ -119,11 +110,6 @@ def write_video(dataset: Dataset, camera: str, shared: Shared, path: Path, work:
                 dataset=str(dataset.root),
             )
     return [(part.start_s, part.end_s) for part in parts]
-
-
-def numeric(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that statistics are made of."""
-    return {name: values for name, values in columns.items() if isinstance(values, np.ndarray)}
 
 
 class _ToV30:
@@ -212,7 +198,8 @@ class _ToV30:
 
     def _written(self, unit: Unit, path: Path) -> dict[str, Any]:
         if unit.camera is None:
-            return {"stats": write_rows(self.dataset, unit.shared, path, self.work, self.note)}
+            write_rows(self.dataset, unit.shared, path, self.work, self.note)
+            return {}
         try:
             return {"times": write_video(self.dataset, unit.camera, unit.shared, path, self.work)}
         except DataProblem as problem:
@@ -226,25 +213,25 @@ class _ToV30:
 
         dataset, root = self.dataset, output.partial
         place_others(dataset, root)
-        pictures = picture_statistics(dataset)
-        if dataset.cameras and len(pictures) < len(dataset.episodes):
-            what = "there are no statistics of the cameras' pictures, which lerobot-train may ask for"
-            fix = "dm-g1 data stats --images"
-            self.note(Finding(code="no-picture-statistics", severity="note", what=what, place=Place(), fix=fix))
         write_tasks(root, dataset.tasks)
-        write_episodes(root, self._episode_rows(output, pictures))
+        write_episodes(root, self._episode_rows(output))
         write_json(root / "meta" / "info.json", info_v30(dataset.info, data_mb=self.data_mb, video_mb=self.video_mb))
         compute_stats(root, relative=False, work=self.work)
 
-    def _episode_rows(self, output: Output, pictures: Mapping[int, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """A row of meta/episodes for every episode, in lerobot's order of columns."""
-        files: dict[str | None, list[tuple[Shared, Any]]] = {}
+    def _episode_rows(self, output: Output) -> Iterator[dict[str, Any]]:
+        """A row of meta/episodes for every episode, in lerobot's order of columns. Of statistics those of pictures:
+        all others are computed of what was written.
+        """
+        dataset = self.dataset
+        pictures = picture_statistics(dataset)
+        files: dict[str | None, list[Shared]] = {}
+        times: dict[str, list[tuple[float, float]]] = {}
         for number, unit in enumerate(self._units):
-            record = output.finished(number) or {}
-            each: Sequence[Any] = record["stats" if unit.camera is None else "times"]
-            files.setdefault(unit.camera, []).extend(zip(shared_by([unit.shared]), each, strict=True))
-        for position, episode in enumerate(self.dataset.episodes):
-            data, statistics = files[None][position]
+            files.setdefault(unit.camera, []).extend(shared_by([unit.shared]))
+            if unit.camera is not None:
+                times.setdefault(unit.camera, []).extend((output.finished(number) or {})["times"])
+        for position, episode in enumerate(dataset.episodes):
+            data = files[None][position]
             row: dict[str, Any] = {
                 "episode_index": episode.index,
                 "data/chunk_index": data.chunk,
@@ -252,8 +239,8 @@ class _ToV30:
                 "dataset_from_index": episode.start,
                 "dataset_to_index": episode.start + episode.length,
             }
-            for camera in sorted(self.dataset.cameras):
-                video, (start, end) = files[camera][position]
+            for camera in sorted(dataset.cameras):
+                video, (start, end) = files[camera][position], times[camera][position]
                 row |= {
                     f"videos/{camera}/chunk_index": video.chunk,
                     f"videos/{camera}/file_index": video.file,
@@ -261,5 +248,4 @@ class _ToV30:
                     f"videos/{camera}/to_timestamp": end,
                 }
             row |= {"tasks": list(episode.tasks), "length": episode.length}
-            statistics = statistics | pictures.get(episode.index, {})
-            yield row | flattened(statistics, list(self.dataset.info.features))
+            yield row | flattened(pictures.get(episode.index, {}))
