@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ def test_every_episode_is_in_one_file_in_order_and_files_are_small_or_hold_one(s
     assert [file.number for file in files] == list(range(len(files)))
     for file in files:
         assert sum(sizes[file.first : file.end]) < limit or file.end - file.first == 1
-    for one, other in zip(files, files[1:], strict=False):
+    for one, other in pairwise(files):
         assert sum(sizes[one.first : other.first + 1]) >= limit, "the next episode would have fitted"
 
 
