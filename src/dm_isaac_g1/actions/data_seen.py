@@ -73,7 +73,7 @@ async def list_datasets(ctx: Context, params: ListParams) -> AsyncIterator[Event
             raise UsageError(f"no folder {path}", fix=f"say which with {ctx.option('path')}")
         from dm_isaac_g1.data.summary import summaries
 
-        known = await asyncio.to_thread(summaries, path, LOCAL)
+        known = await asyncio.to_thread(summaries, path.absolute(), LOCAL)
         yield Datasets(host=LOCAL, datasets=tuple(known))
         yield Result(text=_count(known, f"in {path}"), data={"datasets": _names(known), "silent": {}})
         return

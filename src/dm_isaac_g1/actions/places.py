@@ -113,7 +113,9 @@ async def attended(
     if hearing.refused is not None:
         raise wrong_copy(host, hearing.refused, digest)
     if not ended and not (only_look and code == 0):
-        raise _silent(host, code, clean_bytes(said.strip().rpartition(b"\n")[2])[:300] or hearing.noise)
+        raise _silent(
+            host, code, clean_bytes(said.strip().rpartition(b"\n")[2]).removeprefix("dm-g1: ")[:300] or hearing.noise
+        )
 
 
 def wrong_copy(host: Host, found: Mapping[str, Any], ours: str) -> DmG1Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -81,7 +82,8 @@ def _bars() -> Bars:
         BarColumn(bar_width=20),
         TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True, highlight=False),
+        # Room for the terminal's own "^C", which would push the bar up a line and leave it there.
+        console=Console(stderr=True, highlight=False, width=max(20, shutil.get_terminal_size().columns - 3)),
         auto_refresh=False,
         transient=True,
         expand=True,

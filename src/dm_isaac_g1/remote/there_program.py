@@ -9,7 +9,7 @@ Standard library only, Python 3.8 and later, until the package itself is found t
 
 The command's words are our own argv, so that the host's process list tells what runs. stdout: the command's event
 lines; or one line {"there": ...} that says why it was not run (exit 78, EX_CONFIG of sysexits.h). The end of stdin
-means that nobody waits any more: the command is interrupted as by Ctrl-C, and what is left of it is killed.
+means that nobody waits any more: the command is interrupted as by Ctrl-C, and what it leaves is killed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 EX_CONFIG = 78
@@ -27,6 +27,8 @@ EX_CONFIG = 78
 NEEDED = (3, 11)
 #: Seconds from the interrupt to the end.
 PATIENCE = 10.0
+#: Before `reaping`: until stdin ends or the time is up.
+WAIT = f"import select\nselect.select([0], [], [], {PATIENCE})\n"
 
 
 def main(header: dict[str, Any]) -> None:
@@ -77,13 +79,23 @@ def watch(reaping: str, mark: str) -> None:
                 pass
         except OSError:
             pass
+        bury(reaping, mark)
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(PATIENCE)
-        sys.argv = ["reaping", mark]
-        exec(compile(reaping, "reaping", "exec"), {"__name__": "reaping"})  # noqa: S102  our own text
-        os._exit(128 + signal.SIGINT)
 
     threading.Thread(target=wait, name="stdin", daemon=True).start()
+
+
+def bury(reaping: str, mark: str) -> None:
+    """Have what carries the mark ended once this process is gone, or its time is up."""
+    env = {name: value for name, value in os.environ.items() if f"{name}={value}" != mark}
+    subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", WAIT + reaping, mark],
+        env=env,
+        stdin=subprocess.PIPE,  # its end is our end
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 main(globals()["header"])
