@@ -34,7 +34,13 @@ def to_v21(dataset_path: Path | str, output: Path | str, work: Work | None = Non
 
     Numbers, texts and pictures stay as they are. Resumable: see `Output`. Raises DataProblem, Interrupted, OSError.
     """
-    return _ToV21(Path(dataset_path), work or Work()).run(Path(output))
+    work = work or Work()
+    return rewrite(Dataset.open(dataset_path, work), Path(output), op="to-v2.1", work=work)
+
+
+def rewrite(dataset: Dataset, output: Path, *, op: str, work: Work) -> VersionResult:
+    """The same of an open dataset, by the name of operation `op`: another one's .partial is not taken up."""
+    return _ToV21(dataset, work).run(output, op)
 
 
 def info_v21(dataset: Dataset) -> dict[str, Any]:
@@ -92,15 +98,15 @@ def write_episode(dataset: Dataset, number: int, root: Path, pictures: Mapping[s
 
 
 class _ToV21:
-    def __init__(self, root: Path, work: Work) -> None:
-        self.dataset = Dataset.open(root, work)
+    def __init__(self, dataset: Dataset, work: Work) -> None:
+        self.dataset = dataset
         self.work = work
         self.note = Notes(work)
         refuse_gaps(self.dataset)
 
-    def run(self, final: Path) -> VersionResult:
+    def run(self, final: Path, op: str) -> VersionResult:
         dataset = self.dataset
-        recipe = {"op": "to-v2.1", "source": str(dataset.root.resolve()), "fingerprint": fingerprint(dataset.root)}
+        recipe = {"op": op, "source": str(dataset.root.resolve()), "fingerprint": fingerprint(dataset.root)}
         with Output(
             final,
             recipe,
