@@ -20,7 +20,7 @@ from dm_isaac_g1.data.columns import matrix
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.episodes import Episode
 from dm_isaac_g1.data.info import Feature
-from dm_isaac_g1.data.problems import DataProblem, Finding, IntegrityError, Place, SchemaError
+from dm_isaac_g1.data.problems import DataError, DataProblem, Finding, IntegrityError, Place, SchemaError
 from dm_isaac_g1.data.stats import digest
 from dm_isaac_g1.data.stats.episode import QUANTILES, Statistics, episodes_stats_row
 from dm_isaac_g1.data.stats.groups import MODALITY, RELATIVE, RelativeGroup, relative_groups
@@ -132,8 +132,11 @@ class _Computation:
             RelativeStatistics(groups, horizon=horizon, folder=folder) as relative,
         ):
             for episode, columns in self._read(features):
-                rows[episode.index] = episodes_stats_row(columns, quantiles=quantiles)
-                whole.add(columns)
+                try:
+                    rows[episode.index] = episodes_stats_row(columns, quantiles=quantiles)
+                    whole.add(columns)
+                except DataError as problem:
+                    raise problem.in_file(episode.file).within(self.dataset.root, episode.index) from None
                 if not relative.add(columns) and not any(finding.code == "cast" for finding in self.findings):
                     what = "holds float64, the first episode float32: rounded for the relative statistics"
                     self._note("cast", "note", what, episode.file)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dm_isaac_g1.data.info import Feature
+from dm_isaac_g1.data.problems import DataError
 from dm_isaac_g1.data.stats.column import groot_statistics, lerobot_statistics
 from dm_isaac_g1.data.stats.episode import QUANTILES, Statistics
 from dm_isaac_g1.data.stats.spool import Spool
@@ -55,11 +56,15 @@ class WholeStatistics:
         self._spool.close()
 
     def add(self, columns: Mapping[str, Array]) -> None:
-        """One episode, column -> (frames, width) or (frames,). Raises DataProblem "disk-full"."""
+        """One episode, column -> (frames, width) or (frames,). Raises DataError (beyond float32), "disk-full"."""
         frames = len(next(iter(columns.values())))
         rows = np.empty((max(self._width, 1), frames), self._spool.dtype)
         for name, place in self._places.items():
-            rows[place] = columns[name].reshape(frames, -1).T
+            with np.errstate(over="ignore"):
+                rows[place] = columns[name].reshape(frames, -1).T
+            if columns[name].dtype.itemsize > rows.itemsize and not np.isfinite(rows[place]).all():
+                frame = int(np.argwhere(~np.isfinite(rows[place].T))[0][0])
+                raise DataError("not-finite", f"column {name} is beyond float32's range", frame=frame, joint=name)
         self._spool.append(rows)
 
     def result(self, work: Work) -> Statistics:
