@@ -22,9 +22,9 @@ _GIVE_WAY = (
     "sort",
     "data.split",
     "mark",
-    "data.repair",
     "data.stats",
     "data.download",
+    "data.repair",
     "checkpoints.clean",
 )
 

@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from dm_isaac_g1.console import arrangement, keys
 from dm_isaac_g1.console.memory import Memory
-from dm_isaac_g1.console.panes.dataset import Facts, Joints, Problems
+from dm_isaac_g1.console.panes.dataset import Facts, Joints, Problems, away
 from dm_isaac_g1.console.panes.datasets import SORTS, Datasets, DatasetView, ordered
 from dm_isaac_g1.console.panes.work import Work
 from dm_isaac_g1.console.room import Room
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: The order that tab walks, and the panes that share one place where there is no room for all.
 PANES = ("datasets", "facts", "problems", "joints", "work")
 STAGE = ("facts", "problems", "joints")
+#: What is done with the selected dataset.
+ON_ONE = ("data.show", "data.validate", "data.convert", "data.stats", "data.repair", "data.split")
 #: Lines that a pane below the list keeps, however long the list is.
 LEAST = 14
 #: Lines of work that are shown at most beside other panes.
@@ -198,8 +200,8 @@ class DatasetsRoom(Room):
         self.work.sync()
         self.datasets.sync()
         self.offer()
-        # Where the pane has no place, the footer tells of the newest.
-        super().show_work()
+        if "work" not in self._arranged.regions:
+            super().show_work()  # in the footer, where the pane has no place
 
     def note_result(self, result: Result) -> None:
         """A dataset that was made becomes the selected one, once it is seen."""
@@ -210,21 +212,11 @@ class DatasetsRoom(Room):
         enabled = super().enabled()
         dataset = self.view.dataset
         if dataset is None:
-            enabled -= {
-                "data.show",
-                "data.validate",
-                "data.convert",
-                "data.stats",
-                "data.repair",
-                "mark",
-                "data.split",
-                "sort",
-            }
-        elif dataset.validity == "partial":
-            enabled -= {"data.show", "data.validate", "data.convert", "data.stats", "data.repair", "mark", "data.split"}
-        else:
-            if not self.problems.found():
-                enabled.discard("data.repair")
+            enabled -= {"sort", "mark", *ON_ONE}
+        elif dataset.validity == "partial" or away(self.view):
+            enabled -= {"mark", *ON_ONE}
+        elif not self.problems.found():
+            enabled.discard("data.repair")
         if len(self.view.marked) < 2:
             enabled.discard("data.combine")
         if self.work.chosen() is None or not self.dm.runner.going:
@@ -277,7 +269,7 @@ class DatasetsRoom(Room):
         dataset = self.view.dataset
         if dataset is None:
             raise UsageError("no dataset is selected", fix="choose one in the list, or get one with g")
-        self._up(dataset)
+        self._ready(dataset)
         return dataset
 
     def several(self) -> list[DatasetSummary]:
@@ -289,10 +281,13 @@ class DatasetsRoom(Room):
         if len({each.host for each in found}) > 1:
             hosts = " and ".join(sorted({each.host for each in found}))
             raise UsageError(f"the marked datasets lie on {hosts}", fix="mark those of one host")
-        self._up(found[0])
+        for each in found:
+            self._ready(each)
         return found
 
-    def _up(self, dataset: DatasetSummary) -> None:
+    def _ready(self, dataset: DatasetSummary) -> None:
+        if dataset.validity == "partial":
+            raise UsageError(f"{dataset.name} is not finished", fix="the command that began it goes on with it")
         host = self.view.host_of(dataset)
         if host is not None and host.status.state in ("away", "refused", "off"):
             raise UsageError(f"{dataset.host} is {host.status.state}", fix="wait until it is back")

@@ -95,7 +95,9 @@ class Ticks(NumericAxisFormatter):  # type: ignore[misc]
         return thinned(super().get_ticks(min_, max_, max_ticks), min(self.most, max_ticks))
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        return [_short(tick) for tick in ticks]
+        # Ticks are added up: what should be zero is -2e-16.
+        noise = 1e-9 * max((abs(tick) for tick in ticks), default=0.0)
+        return [_short(0.0 if abs(tick) < noise else tick) for tick in ticks]
 
 
 class LogTicks(NumericAxisFormatter):  # type: ignore[misc]

@@ -150,7 +150,8 @@ class Runner:
                 # An action may do its work and say that what it was about failed: a check that found errors.
                 task.state = "done" if event.code == 0 else "failed"
                 task.said, task.data = text, event.data
-                self.app.say(text)
+                if text:
+                    self.app.say(text)
                 self.app.room.note_result(event)
             case ev.Failure():
                 self._failed(task, DmG1Error(event.what, where=event.where, fix=event.fix))

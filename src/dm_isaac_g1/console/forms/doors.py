@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.actions import registry
 from dm_isaac_g1.actions.registry import Action
+from dm_isaac_g1.console import shown
 from dm_isaac_g1.console.forms.form import ActionForm
 from dm_isaac_g1.console.forms.launch import LaunchForm
 from dm_isaac_g1.console.forms.stop import StopDialog
@@ -16,6 +18,7 @@ from dm_isaac_g1.core.errors import UsageError
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Plan
     from dm_isaac_g1.console.app import DmG1App
+    from dm_isaac_g1.core.datasets import DatasetSummary
 
 
 async def open_door(app: DmG1App, name: str) -> None:
@@ -53,6 +56,60 @@ async def _clean(app: DmG1App, action: Action) -> None:
     app.runner.start(action, action.parse(values))
 
 
+async def _data(app: DmG1App, action: Action) -> None:
+    """What is done with the dataset that is selected, or the ones that are marked, where they lie."""
+    from dm_isaac_g1.console.datasets import DatasetsRoom
+    from dm_isaac_g1.console.forms.data import DataForm
+    from dm_isaac_g1.console.panes.datasets import free_of
+
+    room = app.room
+    hosts = app.overview.view.store.hosts
+    datasets: list[DatasetSummary] = []
+    fixed: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    if action.name == "data.download":
+        chosen = room.view.chosen if isinstance(room, DatasetsRoom) else None
+        values["on"] = chosen[0] if chosen else app.profile.defaults.train_host or next(iter(app.profile.hosts), None)
+        title = action.title
+    elif not isinstance(room, DatasetsRoom):
+        await _any(app, action)
+        return
+    else:
+        datasets = room.several() if action.name == "data.combine" else [room.one()]
+        names = [field.name for field in action.fields()]
+        word = next(name for name in ("inputs", "input", "path") if name in names)
+        paths = tuple(each.path for each in datasets)
+        fixed = {word: paths if word == "inputs" else paths[0], "on": datasets[0].host}
+        what = datasets[0].name if len(datasets) == 1 else f"{len(datasets)} datasets"
+        title = f"{action.title}: {shown.name(what, 40)} on {shown.name(datasets[0].host, 24)}"
+    form = DataForm(
+        action,
+        app.runner.events,
+        datasets=datasets,
+        free={name: free_of(host) for name, host in hosts.items()},
+        values=values,
+        fixed=fixed,
+        options=_known(app),
+        title=title,
+    )
+    params = await app.push_screen_wait(form)
+    if params is not None:
+        app.runner.start(action, params)
+
+
+async def _show(app: DmG1App, action: Action) -> None:
+    from dm_isaac_g1.console.datasets import DatasetsRoom
+
+    room = app.room
+    if not isinstance(room, DatasetsRoom):
+        await _any(app, action)
+        return
+    dataset = room.one()
+    # It brings numpy: in a thread, so that keys answer meanwhile.
+    module = await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.console.episode")
+    app.push_screen(module.EpisodeScreen(action, app.runner.events, dataset, braille=room.view.braille))
+
+
 async def _any(app: DmG1App, action: Action) -> None:
     fields = [field for field in action.fields() if field.name not in ActionForm.HIDDEN]
     if not fields:
@@ -75,10 +132,15 @@ def _options(app: DmG1App) -> dict[str, tuple[str, ...]]:
     """What the user can choose from, by what a parameter names."""
     from dm_isaac_g1.core.profiles import list_recipes
 
+    return {"recipe": tuple(found.name for found in list_recipes(app.profile)), **_known(app)}
+
+
+def _known(app: DmG1App) -> dict[str, tuple[str, ...]]:
+    store = app.overview.view.store
     return {
-        "recipe": tuple(found.name for found in list_recipes(app.profile)),
         "host": tuple(app.profile.hosts),
-        "job": tuple(app.overview.view.store.runs),
+        "job": tuple(store.runs),
+        "dataset": tuple(each.path for host in store.hosts.values() for each in host.datasets or ()),
     }
 
 
@@ -86,4 +148,17 @@ _DOORS: dict[str, Callable[[DmG1App, Action], Awaitable[None]]] = {
     "train.start": _launch,
     "train.stop": _stop,
     "checkpoints.clean": _clean,
+    "data.show": _show,
+    **dict.fromkeys(
+        (
+            "data.download",
+            "data.convert",
+            "data.validate",
+            "data.stats",
+            "data.repair",
+            "data.split",
+            "data.combine",
+        ),
+        _data,
+    ),
 }

@@ -77,7 +77,9 @@ class Row(Horizontal):
     def __init__(self, field: Field, *, value: Any = None, options: tuple[str, ...] = (), hint: str = "") -> None:
         super().__init__(classes="field")
         self.field = field
-        self.editor: Widget = self._editor(value, options or field.choices, hint)
+        # What may be left out can be chosen not to be said.
+        choices = ("", *field.choices) if field.optional and field.choices else field.choices
+        self.editor: Widget = self._editor(value, options or choices, hint)
         self.editor.add_class("editor")
 
     def compose(self) -> ComposeResult:

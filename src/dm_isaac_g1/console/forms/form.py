@@ -33,10 +33,14 @@ class ActionForm(Dialog[Params]):
         values: Mapping[str, Any] | None = None,
         options: Mapping[str, tuple[str, ...]] | None = None,
         hints: Mapping[str, str] | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        title: str | None = None,
     ) -> None:
-        super().__init__(action.title, danger=action.danger)
+        """`values`: what stands in the rows at first. `fixed`: parameters that have no row, the title says them."""
+        super().__init__(title or action.title, danger=action.danger)
         self.action = action
         self.given = dict(values or {})
+        self.fixed = dict(fixed or {})
         options, hints = options or {}, hints or {}
         self.rows = [
             Row(
@@ -46,7 +50,7 @@ class ActionForm(Dialog[Params]):
                 hint=hints.get(field.name, ""),
             )
             for field in action.fields()
-            if field.name not in self.HIDDEN
+            if field.name not in self.HIDDEN and field.name not in self.fixed
         ]
         #: What the field at hand means, in full: beside it there may be room for half of it.
         self.meaning = Static("", id="meaning")
@@ -74,7 +78,10 @@ class ActionForm(Dialog[Params]):
 
     def values(self) -> dict[str, Any]:
         """What the user said, without what they left alone."""
-        return {row.field.name: value for row in self.rows if (value := row.value) is not None}
+        said = {row.field.name: value for row in self.rows if (value := row.value) is not None}
+        # A default in its editor was left alone: "5.4" is 5.4.
+        left = {row.field.name for row in self.rows if str(row.value) == str(row.field.default)}
+        return self.fixed | {name: value for name, value in said.items() if name not in left}
 
     def parsed(self) -> Params | None:
         """The parameters, or None with the trouble shown."""

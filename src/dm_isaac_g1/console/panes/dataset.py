@@ -30,7 +30,7 @@ NOTHING = [Content.styled("What the selected dataset holds.", FAINT)]
 
 def facts(dataset: DatasetSummary, detail: DatasetDetail | None, now: float, width: int) -> list[Content]:
     """State, then a line or more for everything that is known."""
-    lines = [*_state(dataset, detail, now, width), Content("")]
+    lines = list(_state(dataset, detail, now, width))
     for word, values in _facts(dataset, detail, now):
         for index, value in enumerate(values):
             wrapped = textwrap.wrap(shown.line(value, 600), max(12, width - _WORD)) or [""]
@@ -135,8 +135,16 @@ class Facts(Rows):
             retitle(self, title("Dataset"))
             self.show(NOTHING)
             return
-        retitle(self, title(shown.name(dataset.name, max(12, width - 20)), shown.name(dataset.host, 16)))
+        host = self.view.host_of(dataset)
+        since = Content("")
+        if host is not None and away(self.view):
+            mark = marks.HOSTS[host.status.state]
+            since = Content.styled(f"  {mark.word} since {shown.clock(host.status.since)}", mark.style)
+        where = Content.styled(shown.name(dataset.host, 16), MUTED) + since
+        retitle(self, title(shown.name(dataset.name, max(12, width - 20)), where))
         lines = facts(dataset, self.view.detail, self.view.clock(), width)
+        if self.view.wide:
+            lines.insert(1, Content(""))
         self.show([Content.styled(line.plain, FAINT) for line in lines] if away(self.view) else lines)
 
 
@@ -315,10 +323,12 @@ class Joints(Rows):
         retitle(self, title("Joints"))
         if dataset is None:
             self.show([Content.styled("How far its joints move.", FAINT)])
+        elif dataset.validity == "partial":
+            self.show([Content.styled("Told when it is finished.", FAINT)])
         elif detail is None:
             self.show([Content.styled("not seen yet" if away(self.view) else "reading…", FAINT)])
         else:
             keys = Content.assemble(
                 ("No statistics of this data.  ", MUTED), ("s", "bold $primary"), (" computes them", MUTED)
             )
-            self.show([Content.styled("Told when it is finished.", MUTED) if dataset.validity == "partial" else keys])
+            self.show([keys])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
-from dm_isaac_g1.console import columns, marks, shown
+from dm_isaac_g1.console import bars, columns, marks, shown
 from dm_isaac_g1.console.columns import Column
 from dm_isaac_g1.console.marks import FAINT, MUTED, Mark
 from dm_isaac_g1.console.panes.pane import View, retitle, title
@@ -34,6 +34,7 @@ COLUMNS = (
     Column("fps", 3, "right", keep=20),
     Column("cams", 4, "right", keep=40),
     Column("size", 9, "right", keep=90),
+    Column("", 10, keep=5),
     Column("stats", 5, keep=45),
     Column("gr00t", 5, keep=44),
     Column("changed", 9, "right", keep=30),
@@ -120,8 +121,8 @@ def doing(dataset: DatasetSummary, tasks: Iterable[Task]) -> Task | None:
     )
 
 
-def cells(dataset: DatasetSummary, view: DatasetView) -> list[Content]:
-    """A dataset's cells, in the order of COLUMNS."""
+def cells(dataset: DatasetSummary, view: DatasetView, largest: int) -> list[Content]:
+    """A dataset's cells, in the order of COLUMNS. `largest`: bytes of the largest one, whose bar is full."""
     now = view.clock()
     mark = mark_of(dataset, now)
     task = doing(dataset, view.tasks())
@@ -133,10 +134,11 @@ def cells(dataset: DatasetSummary, view: DatasetView) -> list[Content]:
     if (dataset.host, dataset.path) in view.marked:
         name = Content.styled("◆ ", "$primary") + name
     unknown = dataset.family == "unknown"
+    full, rest = bars.bar(dataset.bytes / max(1, largest), 10)
     return [
         state,
         name,
-        Content.styled(UNKNOWN if unknown else dataset.family, MUTED if unknown else ""),
+        Content.styled(UNKNOWN if unknown else shown.line(dataset.family, 24), MUTED if unknown else ""),
         Content.styled(f"v{shown.line(dataset.version, 6)}" if dataset.version else UNKNOWN, MUTED),
         _episodes(dataset),
         Content(_count(dataset.frames)),
@@ -144,6 +146,7 @@ def cells(dataset: DatasetSummary, view: DatasetView) -> list[Content]:
         Content.styled(f"{dataset.fps:g}" if dataset.fps else UNKNOWN, MUTED),
         Content.styled(str(len(dataset.cameras)) if dataset.version else UNKNOWN, MUTED),
         Content(size(dataset.bytes)),
+        Content.assemble((full, "$disk"), (rest, "$track")),
         _tick(dataset.stats),
         _tick(dataset.modality),
         Content.styled(shown.age(now - dataset.changed) if dataset.changed else UNKNOWN, MUTED),
@@ -186,7 +189,7 @@ def head(host: HostView, count: int, width: int, now: float) -> Content:
         "off": "off",
     }
     right = Content.styled(words.get(host.status.state, ""), mark.style)
-    if host.status.state == "up" and (free := _free(host)) is not None:
+    if host.status.state == "up" and (free := free_of(host)) is not None:
         right = Content.styled(f"{size(free)} free", MUTED)
     room = width - left.cell_length - right.cell_length
     return Content("").join(
@@ -194,7 +197,7 @@ def head(host: HostView, count: int, width: int, now: float) -> Content:
     )
 
 
-def _free(host: HostView) -> int | None:
+def free_of(host: HostView) -> int | None:
     """Bytes free where datasets lie."""
     disks = host.sample.disks if host.sample is not None else ()
     for wanted in ("datasets", "workspace"):
@@ -207,10 +210,25 @@ def _free(host: HostView) -> int | None:
 def _nothing(host: HostView) -> Content:
     """What stands below a host that has no datasets, as far as is known."""
     if host.datasets is not None:
-        return Content.assemble(("  none yet  ", MUTED), ("g", "bold $primary"), (" gets one from the Hub", MUTED))
+        return Content.styled("  none yet", MUTED)
     if host.status.state in ("away", "refused", "off"):
         return Content.styled("  not seen yet", FAINT)
     return Content.styled("  looking…", FAINT)
+
+
+def _step(key: str, text: str) -> Content:
+    return Content.assemble((f"  {key:<4}", "bold $primary"), text)
+
+
+#: What stands below hosts that have none.
+FIRST_STEPS = [
+    Content(""),
+    _step("g", "get a dataset from the Hugging Face Hub, onto the host that trains"),
+    _step("?", "every key, and what the signs on the screen mean"),
+    Content(""),
+    Content.styled("A LeRobot dataset (v2.0, v2.1, v3.0) that is copied into a host's datasets folder", MUTED),
+    Content.styled("appears here by itself.", MUTED),
+]
 
 
 class Datasets(Rows):
@@ -243,6 +261,7 @@ class Datasets(Rows):
             self.show([Content.styled(text, MUTED)])
             return
         layout = columns.fit(COLUMNS, width, least=20)
+        largest = max((each.bytes for _, found in listed for each in found), default=0)
         rows: list[Content] = [columns.titles(COLUMNS, layout)]
         keys: list[str | None] = [None]
         for host, found in listed:
@@ -250,13 +269,16 @@ class Datasets(Rows):
             keys.append(None)
             away = host.status.state in ("away", "refused", "off")
             for each in found:
-                line = columns.row(COLUMNS, layout, cells(each, self.view))
+                line = columns.row(COLUMNS, layout, cells(each, self.view, largest))
                 # What is shown of a host that is away is old: it stands back, its head says since when.
                 rows.append(Content.styled(line.plain, FAINT) if away else line)
                 keys.append(key_of(each))
             if not found:
                 rows.append(_nothing(host))
                 keys.append(None)
+        if not self.view.filter and all(host.datasets == () for host, _ in listed):
+            rows += FIRST_STEPS
+            keys += [None] * len(FIRST_STEPS)
         self.show(rows, keys)
         self.select("\0".join(self.view.chosen) if self.view.chosen else None)
 
@@ -267,9 +289,9 @@ class Datasets(Rows):
         hosts = len({each.host for each in found})
         seconds = sum(each.seconds or 0.0 for each in found)
         held = size(sum(each.bytes for each in found))
-        detail = f"{len(found)} on {many(hosts, 'host')}, {held}, {shown.age(seconds)}"
-        name, _, largest = SORTS[self.view.sort]
-        arrow = "↓" if largest != self.view.reverse else "↑"
+        detail = f"{len(found)} on {many(hosts, 'host')}, {held}" + (f", {shown.age(seconds)}" if seconds else "")
+        name, _, falls = SORTS[self.view.sort]
+        arrow = "↓" if falls != self.view.reverse else "↑"
         if self.view.marked:
             detail += f"  {len(self.view.marked)} marked"
         retitle(self, title("Datasets", f"{detail}  by {name} {arrow}"))

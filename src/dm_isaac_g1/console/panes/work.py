@@ -18,10 +18,10 @@ from dm_isaac_g1.core.units import many, rate, size
 
 COLUMNS = (
     Column("", 12, keep=100),
-    Column("", 24, keep=70),
+    Column("", 34, keep=70),
     Column("", 12, keep=40),
     Column("", 17, keep=90),
-    Column("", 10, "right", keep=60),
+    Column("", 13, "right", keep=60),
     Column("", 0, keep=80),
 )
 #: In 80 columns: what is said of it comes before where it runs.
@@ -30,7 +30,7 @@ BRIEF = (
     Column("", 16, keep=70),
     Column("", 12, keep=10),
     Column("", 5, keep=90),
-    Column("", 9, "right", keep=60),
+    Column("", 10, "right", keep=60),
     Column("", 0, keep=80),
 )
 #: Cells at which the bars come in, and of a bar.
@@ -74,7 +74,7 @@ def cells(task: Task, now: float, *, brief: bool = False) -> list[Content]:
         ),
         Content.styled(about(task), "bold" if task.going else ""),
         Content.styled(shown.name(task.host or "here", 24), MUTED),
-        bar if task.going else Content.styled(mark.word, mark.style),
+        bar if task.going else Content.styled("" if brief else mark.word, mark.style),
         _left(task, now),
         _said(task),
     ]
@@ -82,7 +82,7 @@ def cells(task: Task, now: float, *, brief: bool = False) -> list[Content]:
 
 def _left(task: Task, now: float) -> Content:
     if not task.going:
-        return Content.styled(f"{shown.age(now - task.ended)} ago" if task.ended else "", MUTED)
+        return Content.styled(f"at {shown.clock(task.ended)}" if task.ended else "", MUTED)
     if task.state == "cancelling":
         return Content.styled("ending", "$warning")
     return Content(f"{shown.age(task.left)} left" if task.left is not None else shown.age(now - task.began))
