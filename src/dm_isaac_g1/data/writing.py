@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from dm_isaac_g1.data.episodes import EPISODES, TASKS
 from dm_isaac_g1.data.info import DEFAULT_COLUMNS, INFO
 
@@ -123,7 +125,14 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """One value a line. Beside, fsynced, renamed. Raises ValueError for NaN, OSError."""
-    replace_file(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode())
+    replace_file(path, b"".join(_line(row) for row in rows))
+
+
+def _line(row: Any) -> bytes:
+    line = msgspec.json.encode(row)
+    if b"null" in line:  # msgspec writes None so, and NaN too
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return line + b"\n"
 
 
 def replace_file(path: Path, data: bytes) -> None:
