@@ -24,6 +24,8 @@ from dm_isaac_g1.core.units import many
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
     from dm_isaac_g1.data.problems import Finding
+    from dm_isaac_g1.data.repair import RepairPlan
+    from dm_isaac_g1.data.validate.result import ValidationResult
     from dm_isaac_g1.data.work import Work
 
 SET: dict[str, Any] = {"names": "dataset"}
@@ -131,12 +133,14 @@ async def validate(ctx: Context, params: ValidateParams) -> AsyncIterator[Event]
     The exit code is 1 where it is not valid.
     """
     del ctx
-    from dm_isaac_g1.data.validate import validate_dataset
-
     need("pyarrow", *(("av",) if params.deep else ()))
-    work = Working(
-        lambda work: validate_dataset(folder(params.path), deep=params.deep, reader=params.reader, work=work)
-    )
+
+    def check(work: Work) -> ValidationResult:
+        from dm_isaac_g1.data.validate import validate_dataset
+
+        return validate_dataset(folder(params.path), deep=params.deep, reader=params.reader, work=work)
+
+    work = Working(check)
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
@@ -185,11 +189,19 @@ async def repair(ctx: Context, params: RepairParams) -> AsyncIterator[Event]:
     Nothing that is there is overwritten.
     """
     del ctx
-    from dm_isaac_g1.data.repair import plan_repair
-    from dm_isaac_g1.data.repair import repair as carry_out
-
     need("pyarrow")
-    planning = Working(lambda work: plan_repair(folder(params.path)))
+
+    def look(work: Work) -> RepairPlan:
+        from dm_isaac_g1.data.repair import plan_repair
+
+        return plan_repair(folder(params.path))
+
+    def carry_out(work: Work) -> None:
+        from dm_isaac_g1.data.repair import repair
+
+        repair(plan, work)
+
+    planning = Working(look)
     async with aclosing(planning.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
@@ -199,7 +211,7 @@ async def repair(ctx: Context, params: RepairParams) -> AsyncIterator[Event]:
     if params.dry_run or not lines:
         yield Result(text=f"Would do {many(len(lines), 'thing')}" if lines else "Nothing to repair", data=data)
         return
-    doing = Working(lambda work: carry_out(plan, work))
+    doing = Working(carry_out)
     async with aclosing(doing.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
@@ -217,10 +229,14 @@ async def stats(ctx: Context, params: StatsParams) -> AsyncIterator[Event]:
     episodes_stats.jsonl for LeRobot v2.1. Statistics of another horizon or of other data are replaced.
     """
     del ctx
-    from dm_isaac_g1.data.stats.compute import compute_stats
-
     need("pyarrow")
-    work = Working(lambda work: compute_stats(folder(params.path), horizon=params.horizon, work=work))
+
+    def compute(work: Work) -> Any:
+        from dm_isaac_g1.data.stats.compute import compute_stats
+
+        return compute_stats(folder(params.path), horizon=params.horizon, work=work)
+
+    work = Working(compute)
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event

@@ -17,6 +17,7 @@ from dm_isaac_g1.core.units import many
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.data.work import Work
 
 Input = Annotated[str, Meta(description="The dataset to read.", extra=SET)]
 Output = Annotated[str, Meta(description="The dataset to write: a folder that is not there yet.")]
@@ -64,17 +65,19 @@ async def convert(ctx: Context, params: ConvertParams) -> AsyncIterator[Event]:
     meta/conversion.json says what was done. The same command goes on where a former one ended.
     """
     del ctx
-    from dm_isaac_g1.data.convert import convert
-
     need("pyarrow", "av")
     options = {
         name: value
         for name, value in msgspec.structs.asdict(params).items()
         if name not in ("input", "output", *Placed.__struct_fields__)
     }
-    work: Working[Any] = Working(
-        lambda work: convert(folder(params.input), folder(params.output), **options, work=work)
-    )
+
+    def make(work: Work) -> Any:
+        from dm_isaac_g1.data.convert import convert
+
+        return convert(folder(params.input), folder(params.output), **options, work=work)
+
+    work = Working(make)
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
@@ -102,10 +105,14 @@ class SplitParams(Placed, frozen=True, kw_only=True):
 async def split(ctx: Context, params: SplitParams) -> AsyncIterator[Event]:
     """Split parquet files of many episodes into one file an episode, by their episode_index column."""
     del ctx
-    from dm_isaac_g1.data.split import split
-
     need("pyarrow", "av")
-    work: Working[Any] = Working(lambda work: split(folder(params.input), folder(params.output), work=work))
+
+    def make(work: Work) -> Any:
+        from dm_isaac_g1.data.split import split
+
+        return split(folder(params.input), folder(params.output), work=work)
+
+    work = Working(make)
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
@@ -119,10 +126,15 @@ class CombineParams(Placed, frozen=True, kw_only=True):
     ]
     output: Output
     weights: Annotated[
-        tuple[float, ...], Meta(description="How often each counts, in the order of the inputs; 0.5 takes half of it.")
+        tuple[float, ...],
+        Meta(description="How much each counts, of any scale: at 2,1 the first has two thirds of the frames."),
     ] = ()
     episodes: Annotated[
-        tuple[int, ...], Meta(description="At most so many episodes of each, in the order of the inputs.")
+        tuple[str, ...],
+        Meta(
+            description='Which episodes: "0:50,60" for all inputs, or one such text for each of them.',
+            extra={"commas": False},
+        ),
     ] = ()
 
 
@@ -130,18 +142,20 @@ class CombineParams(Placed, frozen=True, kw_only=True):
 async def combine(ctx: Context, params: CombineParams) -> AsyncIterator[Event]:
     """Combine datasets into one: tasks are united by their text, indices rewritten, what does not fit is refused."""
     del ctx
-    from dm_isaac_g1.data.combine import combine
-
     need("pyarrow")
-    work: Working[Any] = Working(
-        lambda work: combine(
+
+    def make(work: Work) -> Any:
+        from dm_isaac_g1.data.combine import combine
+
+        return combine(
             [folder(each) for each in params.inputs],
             folder(params.output),
             weights=params.weights or None,
             episodes=params.episodes or None,
             work=work,
         )
-    )
+
+    work = Working(make)
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event

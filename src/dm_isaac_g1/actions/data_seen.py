@@ -21,6 +21,7 @@ from dm_isaac_g1.core.units import many
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
     from dm_isaac_g1.core.datasets import DatasetSummary
+    from dm_isaac_g1.data.work import Work
 
 #: Where datasets of this machine are looked for when nobody says where, and there are no hosts.
 HERE = "datasets"
@@ -39,15 +40,16 @@ class ShowParams(Placed, frozen=True, kw_only=True):
 async def show(ctx: Context, params: ShowParams) -> AsyncIterator[Event]:
     """Show what is in a dataset: tasks, episodes, cameras, joint ranges, hours; or one of its episodes."""
     del ctx
-    from dm_isaac_g1.data.show import view
-
     need("pyarrow", *(("av",) if params.episode is not None else ()))
-    path, episode = folder(params.path), params.episode
-    work: Working[dict[str, Any]] = Working(
-        lambda work: (
-            view.summary_view(path, work=work) if episode is None else view.episode_view(path, episode, at=params.at)
-        )
-    )
+
+    def look(work: Work) -> dict[str, Any]:
+        from dm_isaac_g1.data.show import view
+
+        if params.episode is None:
+            return view.summary_view(folder(params.path), work=work)
+        return view.episode_view(folder(params.path), params.episode, at=params.at, work=work)
+
+    work = Working(look)
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event

@@ -113,7 +113,7 @@ def _fleet(chosen: Globals, action: Action, params: registry.Params) -> tuple[Pr
     """The profile and configuration that the action needs; what needs none must work with a broken one."""
     from dm_isaac_g1.core.profile import Profile
 
-    if action.needs_profile is True or registry.elsewhere(params):
+    if action.needs_profile is True or (registry.elsewhere(params) and params.on is not None):
         return chosen.load()
     if action.needs_profile == "if-any":
         return chosen.load_if_any()

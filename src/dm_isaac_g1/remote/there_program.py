@@ -14,6 +14,7 @@ means that nobody waits any more: the command is interrupted as by Ctrl-C, and w
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -42,9 +43,10 @@ def main(header: dict[str, Any]) -> None:
     if found["digest"] != header["digest"]:
         refuse(found)
     try:
-        import dm_isaac_g1.cli.app  # noqa: F401
-        from dm_isaac_g1.cli.main import main as command
-        from dm_isaac_g1.core.config import hand_over
+        # By name: this floor of the house knows nothing of those above it.
+        importlib.import_module("dm_isaac_g1.cli.app")
+        command = importlib.import_module("dm_isaac_g1.cli.main").main
+        hand_over = importlib.import_module("dm_isaac_g1.core.config").hand_over
     except ImportError as error:
         refuse(dict(found, missing=error.name or str(error)))
     try:
