@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
     from dm_isaac_g1.data.problems import Finding
     from dm_isaac_g1.data.repair import RepairPlan
+    from dm_isaac_g1.data.stats.compute import StatsResult
     from dm_isaac_g1.data.validate.result import ValidationResult
     from dm_isaac_g1.data.work import Work
 
@@ -231,7 +232,7 @@ async def stats(ctx: Context, params: StatsParams) -> AsyncIterator[Event]:
     del ctx
     need("pyarrow")
 
-    def compute(work: Work) -> Any:
+    def compute(work: Work) -> StatsResult:
         from dm_isaac_g1.data.stats.compute import compute_stats
 
         return compute_stats(folder(params.path), horizon=params.horizon, work=work)
@@ -240,6 +241,15 @@ async def stats(ctx: Context, params: StatsParams) -> AsyncIterator[Event]:
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
-    yield Result(
-        text=f"Computed the statistics of {params.path}", data={"path": params.path, "horizon": params.horizon}
-    )
+    made = work.result
+    data = {
+        "path": params.path,
+        "files": list(made.files),
+        "horizon": made.horizon,
+        "relative": list(made.relative),
+        "episodes": made.episodes,
+        "frames": made.frames,
+        "findings": told(made.findings),
+    }
+    steps = f"; {', '.join(made.relative)} relative, {made.horizon} steps" if made.relative else ""
+    yield Result(text=f"Computed the statistics of {params.path}: {', '.join(made.files)}{steps}", data=data)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +18,22 @@ from dm_isaac_g1.core.units import many
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
+    from dm_isaac_g1.data.problems import Finding
     from dm_isaac_g1.data.work import Work
+
+
+class Made(Protocol):
+    """What every function that makes a dataset says of it."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def episodes(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def findings(self) -> tuple[Finding, ...]: ...
+
 
 Input = Annotated[str, Meta(description="The dataset to read.", extra=SET)]
 Output = Annotated[str, Meta(description="The dataset to write: a folder that is not there yet.")]
@@ -82,18 +98,7 @@ async def convert(ctx: Context, params: ConvertParams) -> AsyncIterator[Event]:
         async for event in events:
             yield event
     made = work.result
-    yield Result(
-        text=f"Converted {params.input} to {params.output}: {many(made.episodes, 'episode')}, "
-        f"{many(made.frames, 'frame')}",
-        data={
-            "path": params.output,
-            "episodes": made.episodes,
-            "frames": made.frames,
-            "kept": made.kept,
-            "clipped": made.clipped,
-            "findings": told(made.findings),
-        },
-    )
+    yield _made(f"Converted {params.input} to", made, kept=made.kept, clipped=made.clipped)
 
 
 class SplitParams(Placed, frozen=True, kw_only=True):
@@ -116,7 +121,7 @@ async def split(ctx: Context, params: SplitParams) -> AsyncIterator[Event]:
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
-    yield Result(text=f"Split {params.input} into {params.output}", data={"path": params.output})
+    yield _made(f"Split {params.input} into", work.result)
 
 
 class CombineParams(Placed, frozen=True, kw_only=True):
@@ -127,7 +132,7 @@ class CombineParams(Placed, frozen=True, kw_only=True):
     output: Output
     weights: Annotated[
         tuple[float, ...],
-        Meta(description="How much each counts, of any scale: at 2,1 the first has two thirds of the frames."),
+        Meta(description="How much each is to count in a mixture, of any scale; noted in meta/combined.json."),
     ] = ()
     episodes: Annotated[
         tuple[str, ...],
@@ -159,7 +164,11 @@ async def combine(ctx: Context, params: CombineParams) -> AsyncIterator[Event]:
     async with aclosing(work.events()) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
-    yield Result(
-        text=f"Combined {len(params.inputs)} datasets into {params.output}",
-        data={"path": params.output, "inputs": list(params.inputs)},
-    )
+    yield _made(f"Combined {many(len(params.inputs), 'dataset')} into", work.result, tasks=work.result.tasks)
+
+
+def _made(what: str, made: Made, **more: Any) -> Result:
+    """The result of an action that made a dataset."""
+    size = f"{many(made.episodes, 'episode')}, {many(made.frames, 'frame')}"
+    data = {"path": str(made.path), "episodes": made.episodes, "frames": made.frames, "findings": told(made.findings)}
+    return Result(text=f"{what} {made.path}: {size}", data={**data, **more})

@@ -30,24 +30,35 @@ LOCAL = "here"
 
 class ShowParams(Placed, frozen=True, kw_only=True):
     path: Annotated[str, Meta(description="The dataset's folder.", extra={**SET, "positional": True})]
+    deep: Annotated[bool, Meta(description="Read every row for the joint ranges, where no statistics tell them.")] = (
+        False
+    )
     episode: Annotated[int | None, Meta(description="Show this episode: its joints over time, and its cameras.")] = None
+    joints: Annotated[
+        str | None, Meta(description="With --episode: these, as names or patterns (left_arm, *elbow*, action).")
+    ] = None
     at: Annotated[
         float | None, Meta(description="With --episode: the second that the cameras show; else the middle.")
     ] = None
+    strip: Annotated[int, Meta(description="With --episode: pictures of each camera, over time.", ge=1, le=12)] = 1
 
 
 @action("data.show", title="Show a dataset", params=ShowParams, needs_profile=False)
 async def show(ctx: Context, params: ShowParams) -> AsyncIterator[Event]:
     """Show what is in a dataset: tasks, episodes, cameras, joint ranges, hours; or one of its episodes."""
-    del ctx
+    if params.episode is None and (params.joints or params.at is not None or params.strip != 1):
+        raise UsageError("joints and cameras are shown of one episode", fix=f"say {ctx.option('episode')} N, too")
     need("pyarrow", *(("av",) if params.episode is not None else ()))
 
     def look(work: Work) -> dict[str, Any]:
         from dm_isaac_g1.data.show import view
 
+        path = folder(params.path)
         if params.episode is None:
-            return view.summary_view(folder(params.path), work=work)
-        return view.episode_view(folder(params.path), params.episode, at=params.at, work=work)
+            return view.summary_view(path, deep=params.deep, work=work)
+        return view.episode_view(
+            path, params.episode, joints=params.joints, at=params.at, strip=params.strip, work=work
+        )
 
     work = Working(look)
     async with aclosing(work.events()) as events:  # type: ignore[type-var]

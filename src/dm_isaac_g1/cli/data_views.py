@@ -82,7 +82,7 @@ def result(action: str, data: Mapping[str, Any]) -> list[str]:
     match action:
         case "data.validate":
             return findings(_list(data, "findings"), left_out=int(data.get("left_out") or 0), width=width)
-        case "data.convert" | "data.combine" | "data.split":
+        case "data.stats":  # of what is made, they were told on the way
             return findings(_list(data, "findings"), width=width)
         case "data.repair":
             return [str(line) for line in _list(data, "lines")]
@@ -91,7 +91,7 @@ def result(action: str, data: Mapping[str, Any]) -> list[str]:
 
             terminal = sys.stdout.isatty()
             colour = terminal and not os.environ.get("NO_COLOR")
-            if "columns" not in data:
+            if "episode" not in data:
                 return text.render_summary(data, width, colour=colour)
             pictures = graphics() if terminal else "none"
             return text.render_episode(data, width=width, height=height, graphics=pictures, colour=colour)
