@@ -19,8 +19,8 @@ Picture = NDArray[np.uint8]
 _RESET = "\x1b[0m"
 #: Bytes of base64 in one kitty command.
 _CHUNK = 4096
-#: Sixels are sized in pixels: those of a cell, where nobody says. Terminals that know better scale nothing.
-CELL = (10, 20)
+#: Sixels are sized in pixels. Few terminals have smaller cells than this; in larger ones the picture is smaller.
+CELL = (8, 16)
 #: Levels of red, green and blue in the palette of a sixel picture: 252 colours.
 _LEVELS = (6, 7, 6)
 

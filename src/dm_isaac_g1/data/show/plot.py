@@ -26,18 +26,11 @@ def plot(
     for row in range(height):
         cells: list[Cell] = []
         for column in range(width):
-            bits = [layer[row][column] for layer in layers]
-            first = next((index for index, each in enumerate(bits) if each), None)
-            cells.append((" ", None) if first is None else (chr(_BRAILLE | _union(bits)), first))
+            there = ((index, layer[row][column]) for index, layer in enumerate(layers) if layer[row][column])
+            first, bits = next(there, (None, 0))
+            cells.append((" ", None) if first is None else (chr(_BRAILLE | bits), first))
         rows.append(cells)
     return rows
-
-
-def _union(bits: Sequence[int]) -> int:
-    found = 0
-    for each in bits:
-        found |= each
-    return found
 
 
 def _layer(

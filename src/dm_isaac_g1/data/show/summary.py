@@ -67,7 +67,9 @@ def _facts(data: Mapping[str, Any], now: float) -> Iterator[tuple[str, list[Line
         yield "task" if len(tasks) == 1 else "tasks", [_task(each, len(tasks)) for each in tasks]
     if data["cameras"]:
         yield "cameras", [_camera(each) for each in data["cameras"]]
-    yield "columns", [[(each["column"], "plain"), (f"  {each['width']}", "faint")] for each in data["columns"]]
+    if data["columns"]:
+        named = [f"{each['column']} {each['width']}" for each in data["columns"]]
+        yield "columns", [[(f"{'   ' if number else ''}{text}", "plain") for number, text in enumerate(named)]]
     yield "from", [_source(data.get("source"), now)]
     if data["conversion"]:
         yield "made by", [[(text, "plain")] for text in data["conversion"]]

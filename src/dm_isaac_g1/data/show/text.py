@@ -17,6 +17,10 @@ from dm_isaac_g1.data.show.summary import Range
 _IMAGES = "observation.images."
 #: Cells of the labels at the left.
 _LABEL = 10
+#: A curve's picture covers at least this share of its joint's limits.
+_LEAST_SPAN = 0.05
+#: Times, values and limits (None: not known) of a place of a column.
+_Shown = Mapping[tuple[str, int], tuple[Sequence[float], Sequence[float | None], Sequence[float] | None]]
 _INK: dict[str, Ink] = {"free": "faint", "used": "state", "beyond": "bad"}
 
 
@@ -117,16 +121,17 @@ def render_episode(
 
 def _curves(data: Mapping[str, Any], width: int, height: int, colour: bool) -> Iterator[Line]:
     shown = {
-        (column["column"], index): (column["times"], values)
+        (column["column"], index): (column["times"], values, limits)
         for column in data["columns"]
-        for index, values in enumerate(column["values"])
+        if column["values"]
+        for index, (values, limits) in enumerate(zip(column["values"], column["limits"], strict=True))
     }
     every = [v for c in data["columns"] if c["values"] for v in groups.values(c["column"], c["names"])]
     parts = groups.by_part(every)
     joints = sum(map(len, parts.values()))
     if not joints:
         return
-    name = min(22, max(ink.cells(value.label) for value in every) + 2)
+    name = min(24, max(ink.cells(value.label) for value in every) + 4)
     room = width - name - 10
     tall = max(2, min(8, 2 * height // max(1, joints) - 1))
     span = (0.0, (data["length"] - 1) / data["fps"])
@@ -143,7 +148,7 @@ def _curves(data: Mapping[str, Any], width: int, height: int, colour: bool) -> I
 
 def _joint(
     values: Sequence[Value],
-    shown: Mapping[tuple[str, int], plot.Curve],
+    shown: _Shown,
     span: tuple[float, float],
     name: int,
     room: int,
@@ -161,18 +166,21 @@ def _joint(
 
 def _joint_at(
     values: Sequence[Value],
-    shown: Mapping[tuple[str, int], plot.Curve],
+    shown: _Shown,
     span: tuple[float, float],
     name: int,
     room: int,
     tall: int,
     word: str,
 ) -> Iterator[Line]:
-    curves = [shown[value.column, value.index] for value in values]
+    curves = [shown[value.column, value.index][:2] for value in values]
     known = [each for _, its in curves for each in its if each is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    limits = shown[values[0].column, values[0].index][2]
+    # What an encoder's noise does to a joint at rest is not worth a picture of its own.
+    spare = max(0.0, (limits[1] - limits[0]) * _LEAST_SPAN - (high - low)) / 2 if limits else 0.0
     inks: list[Ink] = ["action" if value.action else "state" for value in values]
-    for row, cells in enumerate(plot.plot(curves, room, tall, span=span, values=(low, high))):
+    for row, cells in enumerate(plot.plot(curves, room, tall, span=span, values=(low - spare, high + spare))):
         lead = values[0].label if row == 0 else word if row == 1 else ""
         line: Line = [(f"  {ink.padded(lead, name - 2)}", "plain" if row == 0 else "faint")]
         for curve, run in groupby(cells, key=lambda cell: cell[1]):
@@ -203,18 +211,26 @@ def _pictures(cameras: Sequence[Mapping[str, Any]], width: int, height: int, gra
         return lines
     beside = max(1, min(len(cameras), width // 18))
     columns = min(64, (width - 2 * (beside - 1)) // beside)
+    once = len({camera["at"] for camera in cameras}) == 1
+    if once:
+        lines += [
+            ink.painted(line, colour=colour)
+            for line in _labelled("cameras", [(f"at {cameras[0]['at']:.1f} s", "plain")], width)
+        ]
     for start in range(0, len(cameras), beside):
         row = cameras[start : start + beside]
         caption: Line = []
         for camera in row:
-            words = f"{camera['key'].removeprefix(_IMAGES)}  {camera['at']:.1f} s"
+            moment = "" if once else f" {camera['at']:.1f} s"
+            words = camera["key"].removeprefix(_IMAGES) + moment
             caption += [(ink.padded(words, columns), "label"), ("  ", "plain")]
         lines += ["", ink.painted(caption, colour=colour)]
         if graphics != "none":
-            lines += _side_by_side([_pixels(camera) for camera in row], columns, max(4, height // 2), graphics)
+            lines += _side_by_side([_pixels(camera) for camera in row], columns, max(6, height * 2 // 3), graphics)
         for camera in row:
             if camera.get("problem"):
-                lines.append(ink.painted([(ink.cut(camera["problem"], width), "bad")], colour=colour))
+                said: Line = [(camera["problem"], "bad")]
+                lines += [ink.painted(line, colour=colour) for line in _labelled("problem", said, width)]
     return lines
 
 

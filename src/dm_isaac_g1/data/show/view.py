@@ -47,7 +47,7 @@ def summary_view(path: Path | str, *, deep: bool = False, work: Work | None = No
     try:
         dataset = Dataset.open(root, work)
     except DataProblem as problem:
-        problems.append(problem.line())
+        problems.append(_said(problem))
     ranges, of = near.ranges, "the statistics" if near.ranges else None
     if deep and dataset is not None:
         ranges, of = _ranges_of_rows(dataset, work), "every row"
@@ -241,7 +241,7 @@ def _column(dataset: Dataset, episode: Episode, column: str, wanted: list[Value]
     try:
         matrix = _matrices(dataset, episode, [column])[column]
     except DataProblem as problem:
-        return found | {"problem": problem.line()}
+        return found | {"problem": _said(problem)}
     times, values = thinned(np.arange(len(matrix)) / dataset.fps, matrix, points)
     kept = values[:, [value.index for value in wanted]].astype(np.float64).round(5)
     return found | {"times": times.round(4).tolist(), "values": kept.T.tolist()}
@@ -250,15 +250,21 @@ def _column(dataset: Dataset, episode: Episode, column: str, wanted: list[Value]
 def _picture(dataset: Dataset, episode: Episode, key: str, moment: float, width: int) -> dict[str, Any]:
     """A camera's picture at a moment of the episode, `width` pixels wide, as base64 of its RGB rows."""
     found: dict[str, Any] = {"key": key, "at": round(moment, 4), "width": 0, "height": 0, "rgb": "", "problem": None}
+    clip = episode.videos[key]
     try:
         from dm_isaac_g1.data.video import frame_at
 
-        clip = dataset.locate(episode.index).videos[key]
         small = shrunk(frame_at(dataset.path_of(clip.file), clip.start + moment), width)
     except DataProblem as problem:
-        return found | {"problem": problem.line()}
+        return found | {"problem": _said(problem, clip.file)}
     height, wide = small.shape[:2]
     return found | {"width": wide, "height": height, "rgb": base64.b64encode(small.tobytes()).decode()}
+
+
+def _said(problem: DataProblem, place: str | None = None) -> str:
+    """The problem on a line, without the dataset's own path: that stands above."""
+    text = f"{place or problem.finding.place}: {problem.what}"
+    return f"{text}; {problem.fix}" if problem.fix else text
 
 
 def shrunk(picture: Any, width: int) -> Any:
