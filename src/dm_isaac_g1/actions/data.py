@@ -222,6 +222,9 @@ async def repair(ctx: Context, params: RepairParams) -> AsyncIterator[Event]:
 class StatsParams(Placed, frozen=True, kw_only=True):
     path: Dataset
     horizon: Annotated[int, Meta(description="Steps of an action chunk, for the relative statistics.", gt=0)] = 30
+    images: Annotated[bool, Meta(description="Also of the pictures, for LeRobot: decodes frames of every video.")] = (
+        False
+    )
 
 
 @action("data.stats", title="Compute a dataset's statistics", params=StatsParams, needs_profile=False)
@@ -230,12 +233,12 @@ async def stats(ctx: Context, params: StatsParams) -> AsyncIterator[Event]:
     episodes_stats.jsonl for LeRobot v2.1. Statistics of another horizon or of other data are replaced.
     """
     del ctx
-    need("pyarrow")
+    need("pyarrow", *(("av",) if params.images else ()))
 
     def compute(work: Work) -> StatsResult:
         from dm_isaac_g1.data.stats.compute import compute_stats
 
-        return compute_stats(folder(params.path), horizon=params.horizon, work=work)
+        return compute_stats(folder(params.path), horizon=params.horizon, images=params.images, work=work)
 
     work = Working(compute)
     async with aclosing(work.events()) as events:  # type: ignore[type-var]

@@ -77,13 +77,14 @@ def _wrapped(text: str, width: int, first: str = "        ") -> list[str]:
 
 
 def result(action: str, data: Mapping[str, Any]) -> list[str]:
-    """What an action's result shows before its sentence. `data` is cleaned: it may come from a host or a dataset."""
+    """What an action's result shows before its sentence. `data` is cleaned: it may come from a host or a dataset.
+
+    Findings of what was made were told on the way; a validation tells them all in the end, worst first.
+    """
     width, height = shutil.get_terminal_size()
     match action:
         case "data.validate":
             return findings(_list(data, "findings"), left_out=int(data.get("left_out") or 0), width=width)
-        case "data.stats":  # of what is made, they were told on the way
-            return findings(_list(data, "findings"), width=width)
         case "data.repair":
             return [str(line) for line in _list(data, "lines")]
         case "data.show" if data:
