@@ -119,19 +119,30 @@ def test_v20_becomes_v21_and_v30_with_statistics_of_every_episode(tmp_path: Path
 def test_what_others_put_beside_the_data_is_carried_along(tmp_path: Path) -> None:
     source = copy_of(tmp_path / "a", "groot", episodes=2, frames=40)
     (source / "LICENSE").write_text("MIT")
-    (source / "meta/conversion.json").write_text('{"mapping": "x"}')
+    (source / "meta/conversion.json").write_text('{"mapping": "x", "source": {"path": "/raw"}}')
     (source / "meta/dm_g1.json").write_text('{"source": {"repo": "r", "revision": "1"}, "validation": {"valid": true}}')
     (source / ".cache").mkdir()
     (source / ".cache/x").write_text("of a tool")
     to_v30(source, tmp_path / "b")
     to_v21(tmp_path / "b", tmp_path / "c")
-    for name in ("LICENSE", "meta/conversion.json", "meta/modality.json"):
+    for name in ("LICENSE", "meta/modality.json"):
         assert (tmp_path / "c" / name).read_bytes() == (source / name).read_bytes()
+    conversion = json.loads((tmp_path / "c/meta/conversion.json").read_text())
+    assert (conversion["mapping"], conversion["source"]) == ("x", {"path": "/raw"})
+    assert [(step["from"], step["to"]) for step in conversion["versions"]] == [("2.1", "3.0"), ("3.0", "2.1")]
     sidecar = json.loads((tmp_path / "c/meta/dm_g1.json").read_text())
     assert sidecar["source"] == {"repo": "r", "revision": "1"}
     assert "validation" not in sidecar
     assert not (tmp_path / "c/.cache").exists()
     assert "q01" in json.loads((tmp_path / "c/meta/stats.json").read_text())["observation.state"]
+
+
+def test_where_a_dataset_comes_from_is_written_down(tmp_path: Path) -> None:
+    source = small_set(tmp_path / "a", version="2.0", video=None, cameras=None)
+    (source / "meta/dm_g1.json").write_text('{"source": {"repo": "r/d", "revision": "abc"}}')
+    to_v21(source, tmp_path / "b")
+    found = json.loads((tmp_path / "b/meta/conversion.json").read_text())
+    assert found["source"] == {"path": str(source), "repo": "r/d", "revision": "abc"}
 
 
 # --- v3.0 as lerobot lays it out -------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What is carried along from one version to another: files of others, and statistics of pictures.
 
-GR00T's modality.json, a conversion.json, a README or a LICENSE belong to the data whatever its version. Statistics of
+GR00T's modality.json, a README or a LICENSE belong to the data whatever its version. Statistics of
 pictures need every video decoded, and stay right when videos are cut and joined without touching a pixel.
 """
 
@@ -12,18 +12,30 @@ from typing import Any
 
 import numpy as np
 
+from dm_isaac_g1 import __version__
 from dm_isaac_g1.data.columns import open_parquet, read_open
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.episodes import EPISODES, EPISODES_V3, TASKS, TASKS_V3
-from dm_isaac_g1.data.info import INFO
-from dm_isaac_g1.data.jsonfiles import read_jsonl
+from dm_isaac_g1.data.info import INFO, Version
+from dm_isaac_g1.data.jsonfiles import read_json, read_jsonl
 from dm_isaac_g1.data.linking import place_file
 from dm_isaac_g1.data.problems import DataProblem
 from dm_isaac_g1.data.stats import sidecar
-from dm_isaac_g1.data.writing import EPISODES_STATS
+from dm_isaac_g1.data.writing import EPISODES_STATS, write_json
 
 #: Written anew, in the form of the other version or because they speak of files that are others now.
-_OWN = {INFO, EPISODES, TASKS, TASKS_V3, EPISODES_STATS, sidecar.SIDECAR, "meta/stats.json", "meta/relative_stats.json"}
+CONVERSION = "meta/conversion.json"
+_OWN = {
+    INFO,
+    CONVERSION,
+    EPISODES,
+    TASKS,
+    TASKS_V3,
+    EPISODES_STATS,
+    sidecar.SIDECAR,
+    "meta/stats.json",
+    "meta/relative_stats.json",
+}
 
 #: Of v3.0's episodes and of episodes_stats.jsonl; the quantiles where they are.
 _STATISTICS = ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99")
@@ -48,6 +60,22 @@ def place_others(dataset: Dataset, root: Path) -> list[str]:
     if source := sidecar.section(dataset.root, "source"):
         sidecar.write(root, source=source)
     return found
+
+
+def write_origin(dataset: Dataset, root: Path, to: Version, videos: Mapping[str, int]) -> None:
+    """meta/conversion.json: what stood there, and one more of `versions`; where there is none, the source, too.
+
+    Raises IntegrityError (the source's is no JSON), OSError.
+    """
+    found: Any = {}
+    if (dataset.root / CONVERSION).is_file():
+        found = read_json(dataset.root, CONVERSION)
+    if not isinstance(found, dict) or not found:
+        source = {"path": str(dataset.root.resolve()), **sidecar.section(dataset.root, "source")}
+        found = {"tool": f"dm-g1 {__version__}", "source": source}
+    steps = found.get("versions")
+    step = {"from": dataset.version, "to": to, "tool": f"dm-g1 {__version__}", "videos": dict(videos)}
+    write_json(root / CONVERSION, {**found, "versions": [*(steps if isinstance(steps, list) else ()), step]})
 
 
 def picture_statistics(dataset: Dataset) -> dict[int, Pictures]:

@@ -19,7 +19,7 @@ from dm_isaac_g1.data.info import CHUNKS_SIZE, DATA_V2, VIDEO_V2, Info
 from dm_isaac_g1.data.output import Output, fingerprint
 from dm_isaac_g1.data.problems import DataProblem, Finding, Place
 from dm_isaac_g1.data.storing import Stored, bytes_needed, counted, recompute_stats, store
-from dm_isaac_g1.data.versions.kept import picture_statistics, place_others
+from dm_isaac_g1.data.versions.kept import picture_statistics, place_others, write_origin
 from dm_isaac_g1.data.versions.result import VersionResult
 from dm_isaac_g1.data.versions.rows import Notes, read_rows, refuse_gaps
 from dm_isaac_g1.data.work import Work
@@ -144,6 +144,7 @@ class _ToV21:
     def _write_meta(self, root: Path, stored: list[Stored]) -> None:
         dataset = self.dataset
         place_others(dataset, root)
+        write_origin(dataset, root, "2.1", counted(stored))
         write_meta(
             root,
             info=info_v21(dataset),

@@ -8,7 +8,8 @@ file begins. A shared file is a pure function of its episodes, and the unit that
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator
+import itertools
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dm_isaac_g1.data.info import DATA_V3, VIDEO_V3
 from dm_isaac_g1.data.output import Output, fingerprint
 from dm_isaac_g1.data.problems import DataProblem, IntegrityError, SchemaError
 from dm_isaac_g1.data.versions.grouping import DATA_MB, MB, VIDEO_MB, Shared, group, row_bytes, shared_by
-from dm_isaac_g1.data.versions.kept import picture_statistics, place_others
+from dm_isaac_g1.data.versions.kept import picture_statistics, place_others, write_origin
 from dm_isaac_g1.data.versions.meta_v30 import flattened, info_v30, write_episodes, write_tasks
 from dm_isaac_g1.data.versions.result import VersionResult
 from dm_isaac_g1.data.versions.rows import Notes, read_rows, refuse_gaps
@@ -58,8 +59,11 @@ def to_v30(
     return _ToV30(Path(dataset_path), work or Work(), data_mb, video_mb).run(Path(output))
 
 
-def write_rows(dataset: Dataset, shared: Shared, path: Path, work: Work, note: Note) -> None:
-    """The rows of the `shared` file's episodes as the parquet file `path`. Raises DataProblem, Interrupted, OSError."""
+def write_rows(dataset: Dataset, shared: Shared, path: Path, step: Callable[[], None], note: Note) -> None:
+    """The rows of the `shared` file's episodes as the parquet file `path`. `step`: called for each, and may raise.
+
+    Raises DataProblem, OSError.
+    """
     import pyarrow as pa
 
     features = {key: feature.raw for key, feature in dataset.info.features.items()}
@@ -68,7 +72,7 @@ def write_rows(dataset: Dataset, shared: Shared, path: Path, work: Work, note: N
     with contextlib.ExitStack() as stack:
         writer = None
         for position in range(shared.first, shared.end):
-            work.check()
+            step()
             columns = read_rows(dataset, dataset.episodes[position].index, note)
             held.append(arrow_table(columns, features))
             writer = writer or stack.enter_context(_parquet_writer(path, held[0].schema))
@@ -90,16 +94,19 @@ def _parquet_writer(path: Path, schema: Any) -> Iterator[Any]:
         raise
 
 
-def write_video(dataset: Dataset, camera: str, shared: Shared, path: Path, work: Work) -> list[tuple[float, float]]:
+def write_video(
+    dataset: Dataset, camera: str, shared: Shared, path: Path, step: Callable[[], None]
+) -> list[tuple[float, float]]:
     """The camera's videos of the `shared` file's episodes as the MP4 `path`; from when to when each is shown there.
 
-    Raises DataProblem (a video has more or fewer frames than its episode, or cannot be read), Interrupted, OSError.
+    `step`: called for each, and may raise. Raises DataProblem (a video has more or fewer frames than its episode, or
+    cannot be read), OSError.
     """
     from dm_isaac_g1.data.remux import concatenate
 
     episodes = dataset.episodes[shared.first : shared.end]
     clips = [episode.videos[camera].file for episode in episodes]
-    parts = concatenate([dataset.path_of(clip) for clip in clips], path, work.check)
+    parts = concatenate([dataset.path_of(clip) for clip in clips], path, step)
     for episode, clip, part in zip(episodes, clips, parts, strict=True):
         if part.frames != episode.length:
             raise IntegrityError(
@@ -179,9 +186,13 @@ class _ToV30:
             version="3.0",
             episodes=len(dataset.episodes),
             frames=dataset.frames,
-            videos={"joined": len(dataset.episodes) * len(dataset.cameras)} if dataset.cameras else {},
+            videos=self._joined(),
             findings=(*dataset.findings, *self.note.findings),
         )
+
+    def _joined(self) -> dict[str, int]:
+        cameras = len(self.dataset.cameras)
+        return {"joined": len(self.dataset.episodes) * cameras} if cameras else {}
 
     def _needs(self) -> int:
         """Bytes: rows as they are without compression, and all videos."""
@@ -190,18 +201,25 @@ class _ToV30:
         return self.dataset.frames * row_bytes(self.dataset.info) + videos
 
     def _write_files(self, output: Output) -> None:
+        steps = sum(unit.shared.end - unit.shared.first for unit in self._units)
+        done = 0
         for number, unit in enumerate(self._units):
-            self.work.progress("files", number, len(self._units), "files")
-            if output.finished(number) is None:
-                output.mark(number, self._written(unit, output.partial / unit.path))
-        self.work.progress("files", len(self._units), len(self._units), "files")
+            before, done = done, done + unit.shared.end - unit.shared.first
+            each = itertools.count(before)
 
-    def _written(self, unit: Unit, path: Path) -> dict[str, Any]:
+            def step(name: str = unit.camera or "rows", each: Iterator[int] = each) -> None:
+                self.work.progress(name, next(each), steps, "episodes")
+
+            if output.finished(number) is None:
+                output.mark(number, self._written(unit, output.partial / unit.path, step))
+        self.work.progress("all files", steps, steps, "episodes")
+
+    def _written(self, unit: Unit, path: Path, step: Callable[[], None]) -> dict[str, Any]:
         if unit.camera is None:
-            write_rows(self.dataset, unit.shared, path, self.work, self.note)
+            write_rows(self.dataset, unit.shared, path, step, self.note)
             return {}
         try:
-            return {"times": write_video(self.dataset, unit.camera, unit.shared, path, self.work)}
+            return {"times": write_video(self.dataset, unit.camera, unit.shared, path, step)}
         except DataProblem as problem:
             file = problem.finding.place.file
             if file is not None and Path(file).is_relative_to(self.dataset.root):
@@ -213,6 +231,7 @@ class _ToV30:
 
         dataset, root = self.dataset, output.partial
         place_others(dataset, root)
+        write_origin(dataset, root, "3.0", self._joined())
         write_tasks(root, dataset.tasks)
         write_episodes(root, self._episode_rows(output))
         write_json(root / "meta" / "info.json", info_v30(dataset.info, data_mb=self.data_mb, video_mb=self.video_mb))
