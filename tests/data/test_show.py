@@ -89,6 +89,18 @@ def test_a_dataset_without_its_episode_list_is_shown_with_what_is_wrong(tmp_path
     assert "LeRobot v2.1 · dex3" in shown
 
 
+def test_a_dataset_is_named_as_people_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = copy_of(tmp_path / "set", "dex3")
+    (tmp_path / "link").symlink_to(root)
+    monkeypatch.chdir(tmp_path)
+    for name in ("set", "link", "set/", "../" + tmp_path.name + "/set"):
+        view = summary_view(name)
+        assert (view["name"], view["family"], view["files"] > 3) == ("set", "dex3", True)
+        assert episode_view(name, 0)["name"] == "set"
+    root.rename(tmp_path / ".set")
+    assert summary_view(".set")["family"] == "dex3"
+
+
 def test_what_is_no_dataset_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataProblem, match="not a LeRobot dataset"):
         summary_view(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dm_isaac_g1.core.datasets import JointRange
+from dm_isaac_g1.core.datasets import DatasetSummary, JointRange
 from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.core.robot import JOINTS
 from dm_isaac_g1.data.dataset import Dataset
@@ -41,7 +41,7 @@ def summary_view(path: Path | str, *, deep: bool = False, work: Work | None = No
     root = Path(path)
     info = read_info(root)
     work = work or Work()
-    summary = summaries(root)[0]
+    summary = _listed(root)
     near = detail("", str(root), (root / INFO).read_text("utf-8", "replace"), _meta(root))
     problems, dataset = list(near.problems), None
     try:
@@ -83,6 +83,12 @@ def summary_view(path: Path | str, *, deep: bool = False, work: Work | None = No
         "deep": near.deep,
         "problems": problems,
     }
+
+
+def _listed(root: Path) -> DatasetSummary:
+    """The dataset's line in a list. A link is not followed by whoever makes lists, and hidden folders are passed by."""
+    found = summaries(root.resolve())
+    return found[0] if found else DatasetSummary(host="", name=root.name, path=str(root), family="unknown")
 
 
 def _meta(root: Path) -> dict[str, bytes | None]:
