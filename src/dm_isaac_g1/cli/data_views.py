@@ -27,8 +27,7 @@ def datasets(known: Iterable[DatasetSummary]) -> list[str]:
             (
                 each.host,
                 each.name,
-                f"v{each.version}" if each.version else UNKNOWN,
-                each.family,
+                f"v{each.version} {each.family}" if each.version else UNKNOWN,
                 str(each.episodes) if each.episodes is not None else UNKNOWN,
                 duration(each.seconds),
                 size(each.bytes),
@@ -37,8 +36,8 @@ def datasets(known: Iterable[DatasetSummary]) -> list[str]:
         )
         if each.problem:
             problems.append(f"{each.host}: {each.name}: {each.problem}")
-    head = ("HOST", "DATASET", "FORMAT", "FAMILY", "EPISODES", "LENGTH", "SIZE", "STATE")
-    return [*table(head, rows, right=frozenset({4, 6})), *problems]
+    head = ("HOST", "DATASET", "FORMAT", "EPS", "LENGTH", "SIZE", "STATE")
+    return [*table(head, rows, right=frozenset({3, 5})), *problems]
 
 
 def state(each: DatasetSummary) -> str:
