@@ -166,7 +166,7 @@ class DmG1App(App[int]):
             self.rooms[name] = made
             self.add_mode(name, lambda: made)
         await self.switch_mode(name)
-        if self.fleet is not None and self.rooms[name].view.store is not self.fleet.store:
+        if self.fleet is not None and not self.rooms[name].watches(self.fleet.store):
             self.rooms[name].watch_store(self.fleet.store)
         self.room.action_sync_all()
         self.room.show_work()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from textual import events, on
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.widget import Widget
 
@@ -25,7 +26,6 @@ from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.fleet.store import Store
 
 if TYPE_CHECKING:
-    from dm_isaac_g1.core.events import Result
     from dm_isaac_g1.core.profile import Profile
 
 #: The order that tab walks, and the panes that share one place where there is no room for all.
@@ -111,6 +111,7 @@ class DatasetsRoom(Room):
         self.view.tasks = lambda: self.dm.runner.tasks
         self.stage = STAGE[0]
         self._staged = False
+        self._by_user = False
         self.datasets = Datasets(self.view)
         self.facts = Facts(self.view)
         self.problems = Problems(self.view)
@@ -172,21 +173,22 @@ class DatasetsRoom(Room):
         there = {(each.host, each.path) for each in shown}
         every = {(h.name, each.path) for h in self.view.store.hosts.values() for each in h.datasets or ()}
         self.view.marked &= every
-        if self.view.chosen not in there:
+        if self.view.chosen not in there or not self._by_user:
+            self._by_user = False
             self.select(shown[0] if shown else None)
 
     def select(self, dataset: DatasetSummary | None) -> None:
         """Show this one from near."""
         chosen = (dataset.host, dataset.path) if dataset is not None else None
-        if chosen != self.view.chosen:
-            self._staged = self._staged and self.stage != "problems"
-            self.view.chosen = chosen
+        self.view.chosen = chosen
         self.dm.look_near(*(chosen or (None, None)))
 
     @on(Rows.Selected, "#datasets")
     def _selected(self, message: Rows.Selected) -> None:
         host, _, path = message.key.partition("\0")
+        self._by_user = True
         self.view.chosen = (host, path)
+        self._staged = self._staged and self.stage != "problems"
         self.select(self.view.dataset)
         self.action_sync_all()
 
@@ -202,9 +204,12 @@ class DatasetsRoom(Room):
         self.offer()
         if "work" not in self._arranged.regions:
             super().show_work()  # in the footer, where the pane has no place
+        else:
+            self.footer.say(Content(""))
 
-    def note_result(self, result: Result) -> None:
-        """A dataset that was made becomes the selected one, once it is seen."""
+    @property
+    def tells_work(self) -> bool:
+        return self.work.wish() > 0 and self.maximised in (None, "work")
 
     # -- keys
 

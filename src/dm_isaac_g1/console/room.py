@@ -97,6 +97,11 @@ class Room(Screen[None]):
     def note_result(self, result: Result) -> None:
         """An action ended."""
 
+    @property
+    def tells_work(self) -> bool:
+        """Whether a pane says how what was started here ended."""
+        return False
+
     # -- its life
 
     @property
@@ -146,6 +151,10 @@ class Room(Screen[None]):
         self.choose()
         self.action_sync_all()
         self.run_worker(self._follow(store), group="store", exclusive=True)
+
+    def watches(self, store: Store) -> bool:
+        """Whether this store's changes are shown."""
+        return self._subscription is not None and self.view.store is store
 
     async def _follow(self, store: Store) -> None:
         with store.subscribe() as subscription:

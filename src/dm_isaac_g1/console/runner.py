@@ -150,7 +150,7 @@ class Runner:
                 # An action may do its work and say that what it was about failed: a check that found errors.
                 task.state = "done" if event.code == 0 else "failed"
                 task.said, task.data = text, event.data
-                if text:
+                if text and not self.app.room.tells_work:
                     self.app.say(text)
                 self.app.room.note_result(event)
             case ev.Failure():

@@ -82,6 +82,10 @@ async def _data(app: DmG1App, action: Action) -> None:
         fixed = {word: paths if word == "inputs" else paths[0], "on": datasets[0].host}
         what = datasets[0].name if len(datasets) == 1 else f"{len(datasets)} datasets"
         title = f"{action.title}: {shown.name(what, 40)} on {shown.name(datasets[0].host, 24)}"
+    options = _known(app)
+    if len(datasets) == 1:
+        cameras = tuple(key.removeprefix("observation.images.") for key in datasets[0].cameras)
+        options["ego_camera"] = ("", *cameras) if cameras else ()
     form = DataForm(
         action,
         app.runner.events,
@@ -89,7 +93,7 @@ async def _data(app: DmG1App, action: Action) -> None:
         free={name: free_of(host) for name, host in hosts.items()},
         values=values,
         fixed=fixed,
-        options=_known(app),
+        options=options,
         title=title,
     )
     params = await app.push_screen_wait(form)

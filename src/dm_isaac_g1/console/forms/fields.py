@@ -83,7 +83,7 @@ class Row(Horizontal):
         self.editor.add_class("editor")
 
     def compose(self) -> ComposeResult:
-        name = self.field.name.replace("_", " ").removesuffix(" id")
+        name = (self.field.said or self.field.name).replace("_", " ").replace("-", " ").removesuffix(" id")
         yield Static(Content.styled(name, "$muted"), classes="label")
         yield self.editor
         yield Static(Content.styled(self.field.description, "$faint"), classes="meaning")

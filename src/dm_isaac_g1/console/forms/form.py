@@ -36,7 +36,9 @@ class ActionForm(Dialog[Params]):
         fixed: Mapping[str, Any] | None = None,
         title: str | None = None,
     ) -> None:
-        """`values`: what stands in the rows at first. `fixed`: parameters that have no row, the title says them."""
+        """`options`: what can be chosen, by a field's name or by what it names. `values`: what stands in the rows at
+        first. `fixed`: parameters that have no row, the title says them.
+        """
         super().__init__(title or action.title, danger=action.danger)
         self.action = action
         self.given = dict(values or {})
@@ -46,7 +48,7 @@ class ActionForm(Dialog[Params]):
             Row(
                 field,
                 value=self.given.get(field.name, None if field.many or field.kind == "flag" else field.default),
-                options=options.get(field.names or "", ()) if field.names else (),
+                options=options.get(field.name) or options.get(field.names or "", ()),
                 hint=hints.get(field.name, ""),
             )
             for field in action.fields()

@@ -7,9 +7,10 @@ The agent tells the texts of meta files only where they changed, so that a look 
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.core.errors import DmG1Error
 from dm_isaac_g1.core.events import Dataset, Datasets, Event
@@ -95,8 +96,8 @@ class DatasetMonitor:
             self._near.set()
 
     async def _find(self) -> dict[str, DatasetRow]:
-        from dm_isaac_g1.data.summary import merged
-
+        # It reads tables of joints and families: in a thread, so that whoever waits for keys is not kept waiting.
+        merged = (await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.data.summary")).merged
         folder = self._host.path("datasets")
         for _ in range(PARTS):
             answer = await self._host.files.datasets(folder, self._rows)
@@ -135,13 +136,13 @@ class DatasetMonitor:
             self._apply(Dataset(detail=detail))
 
     async def _read(self, row: DatasetRow) -> DatasetDetail:
-        from dm_isaac_g1.data.detail import INSTEAD, STATS, WANTED, detail
-
-        files = {name: await self._file(f"{row.path}/{name}", most) for name, most in WANTED.items()}
-        if files[STATS] is None:
-            files |= {name: await self._file(f"{row.path}/{name}", most) for name, most in INSTEAD.items()}
+        module: Any = await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.data.detail")
+        files = {name: await self._file(f"{row.path}/{name}", most) for name, most in module.WANTED.items()}
+        if files[module.STATS] is None:
+            files |= {name: await self._file(f"{row.path}/{name}", most) for name, most in module.INSTEAD.items()}
         info: Sequence[str | None] = row.texts or [None]
-        return await asyncio.to_thread(detail, self._host.name, row.path, info[0], files)
+        found: DatasetDetail = await asyncio.to_thread(module.detail, self._host.name, row.path, info[0], files)
+        return found
 
     async def _file(self, path: str, most: int) -> bytes | None:
         """A small file; None where there is none, it cannot be read, or is larger than `most`."""
