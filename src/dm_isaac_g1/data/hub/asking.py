@@ -36,6 +36,8 @@ Tell = Callable[[Answered], None]
 _TIMEOUT = 30
 #: Files at a time, as huggingface_hub's own snapshot_download.
 _AT_ONCE = 8
+#: How often a file is asked for; huggingface_hub tries again by itself, too, and old versions less often.
+_TRIES = 3
 #: Seconds between two reports of progress.
 _CADENCE = 0.2
 #: Below the dataset's folder: where transfers land, with what huggingface_hub keeps beside them. Gone in the end.
@@ -113,27 +115,31 @@ def fetch(asked: Fetch, tell: Tell) -> Finished | Failed:
 
 
 def _fetch_one(asked: Fetch, folder: Path, file: RepoFile, meter: Meter) -> Failed | None:
-    """One file, verified before it gets its place. A transfer that came out wrong is done once more."""
+    """One file, verified before it gets its place. A transfer that broke off or came out wrong is tried again."""
     place, landed = folder / file.path, folder / _LANDING / file.remote
-    try:
-        if same(place, file):
-            return None
-        for _ in range(2):
+    failed = None
+    for attempt in range(_TRIES):
+        try:
+            if attempt == 0 and same(place, file):
+                return None
             if not same(landed, file):
-                landed.unlink(missing_ok=True)
                 _download(asked, folder / _LANDING, file, meter)
             if same(landed, file):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 landed.replace(place)
                 return _pointer(place, file)
             landed.unlink(missing_ok=True)
-            meter.begin(file)
-    except Exception as error:
-        return failures.problem(
-            error, repo=asked.repo, revision=asked.revision, token=_token(asked.hub), file=file.path
-        )
-    what = "what came is not what the Hub lists (its hash differs), twice"
-    return Failed("IntegrityError", "hash-differs", what, file.path, f"wait a little; {failures.AGAIN}")
+            what = f"what came is not what the Hub lists (its hash differs), {_TRIES} times"
+            fix = f"wait a little; {failures.AGAIN}"
+            failed = Failed("IntegrityError", "hash-differs", what, file.path, fix)
+        except Exception as error:
+            token = _token(asked.hub)
+            failed = failures.problem(error, repo=asked.repo, revision=asked.revision, token=token, file=file.path)
+            if failed.code != "broken-transfer":
+                return failed
+            time.sleep(1)
+        meter.begin(file)
+    return failed
 
 
 def _download(asked: Fetch, folder: Path, file: RepoFile, meter: Meter) -> None:

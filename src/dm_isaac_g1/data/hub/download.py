@@ -213,7 +213,7 @@ class Download:
 
     def _fetch(self, folder: Path, files: tuple[RepoFile, ...], what: str) -> None:
         total = sum(file.size for file in files)
-        rate = Rate(total)
+        rate = Rate()
 
         def at(done: int) -> None:
             self._work.progress(f"Downloading {what}{rate.at(done, time.monotonic())}", done, total, "bytes")

@@ -7,12 +7,14 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
+from dm_isaac_g1.core import redact
 from dm_isaac_g1.data.hub import failures
 from dm_isaac_g1.data.hub.wire import Answered, Asked, Bytes, Failed, Finished, Listed, Said
 from dm_isaac_g1.data.work import Work
@@ -31,12 +33,13 @@ class HubProcess:
         self._buffer = b""
 
     def __enter__(self) -> Self:
+        self._complaints = tempfile.TemporaryFile()
         # -P: a file in the working folder must not be taken for a module. A session of its own: Ctrl-C is ours.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "dm_isaac_g1.data.hub.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._complaints,
             env={**os.environ, **_SETTINGS},
             start_new_session=True,
         )
@@ -47,6 +50,7 @@ class HubProcess:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        self._complaints.close()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):  # a question that it did not live to read
@@ -92,6 +96,9 @@ class HubProcess:
     def _died(self) -> failures.HubProblem:
         code = self._process.wait()
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        self._complaints.seek(0)
+        last = next(reversed(self._complaints.read().decode(errors="replace").split("\n")[:-1]), "")
+        how += f": {redact.redact(last)}" if last else ""
         fix = f"is huggingface_hub there (the extra `data`)? {failures.AGAIN}"
         return failures.HubProblem(
             "hub-process-died", f"the download process ended {how}", fix=fix, dataset=self.dataset

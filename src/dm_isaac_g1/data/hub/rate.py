@@ -11,14 +11,13 @@ _WINDOW = 5.0
 
 
 class Rate:
-    """`total`: bytes in all. Pure: the caller brings the time."""
+    """Pure: the caller brings the time."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def at(self, done: int, now: float) -> str:
-        """`, 12.3 MB/s, 40 s left`; empty until it is known."""
+        """`, 12.3 MB/s`; empty until it is known. `done`: bytes so far."""
         self._seen.append((now, done))
         while len(self._seen) > 2 and self._seen[0][0] < now - _WINDOW:
             self._seen.popleft()
@@ -26,5 +25,4 @@ class Rate:
         span = now - start
         if span < 0.5 or done <= before:
             return ""
-        rate = (done - before) / span
-        return f", {units.rate(rate)}, {units.duration((self._total - done) / rate)} left"
+        return f", {units.rate((done - before) / span)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -209,6 +209,9 @@ def _pictures(cameras: Sequence[Mapping[str, Any]], width: int, height: int, gra
     lines: list[str] = []
     if not cameras:
         return lines
+    if graphics == "none":
+        names = dict.fromkeys(camera["key"].removeprefix(_IMAGES) for camera in cameras)
+        return [ink.painted(line, colour=colour) for line in _camera_lines(names, cameras, width)]
     beside = max(1, min(len(cameras), width // 18))
     columns = min(64, (width - 2 * (beside - 1)) // beside)
     once = len({camera["at"] for camera in cameras}) == 1
@@ -225,13 +228,19 @@ def _pictures(cameras: Sequence[Mapping[str, Any]], width: int, height: int, gra
             words = camera["key"].removeprefix(_IMAGES) + moment
             caption += [(ink.padded(words, columns), "label"), ("  ", "plain")]
         lines += ["", ink.painted(caption, colour=colour)]
-        if graphics != "none":
-            lines += _side_by_side([_pixels(camera) for camera in row], columns, max(6, height * 2 // 3), graphics)
+        lines += _side_by_side([_pixels(camera) for camera in row], columns, max(6, height * 2 // 3), graphics)
         for camera in row:
             if camera.get("problem"):
                 said: Line = [(camera["problem"], "bad")]
                 lines += [ink.painted(line, colour=colour) for line in _labelled("problem", said, width)]
     return lines
+
+
+def _camera_lines(names: Iterable[str], cameras: Sequence[Mapping[str, Any]], width: int) -> Iterator[Line]:
+    """Where no picture can be shown: which cameras there are, and what is wrong with them."""
+    yield from _labelled("cameras", [(", ".join(names), "plain")], width)
+    for problem in dict.fromkeys(camera["problem"] for camera in cameras if camera.get("problem")):
+        yield from _labelled("problem", [(problem, "bad")], width)
 
 
 def _pixels(camera: Mapping[str, Any]) -> Any:
