@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DICTIONARY = ["episode_index", "task_index"]
+#: Arrow's names of types where numpy's are others. (pyarrow 20 asks pandas, which is not there.)
+_NUMPY = {"halffloat": "float16", "float": "float32", "double": "float64"}
 EPISODES_STATS = "meta/episodes_stats.jsonl"
 
 
@@ -108,7 +110,7 @@ def _arrow(values: Any, field: Any) -> Any:
         raise ValueError(f"column {field.name} is {values.shape}, expected {expected}")
     if pa.types.is_string(kind):
         return pa.array(values.ravel().tolist(), kind)
-    flat = np.ascontiguousarray(values, dtype=kind.to_pandas_dtype()).reshape(-1)
+    flat = np.ascontiguousarray(values, dtype=_NUMPY.get(str(kind), str(kind))).reshape(-1)
     array = pa.array(flat, kind)
     for size in reversed(sizes):
         array = pa.FixedSizeListArray.from_arrays(array, size)
