@@ -17,7 +17,7 @@ import msgspec
 
 from dm_isaac_g1.data.carry import Note
 from dm_isaac_g1.data.dataset import Dataset
-from dm_isaac_g1.data.info import DATA_V3, VIDEO_V3
+from dm_isaac_g1.data.info import DATA_V3, VIDEO_V3, inside
 from dm_isaac_g1.data.output import Output, fingerprint
 from dm_isaac_g1.data.problems import DataProblem, IntegrityError, SchemaError
 from dm_isaac_g1.data.versions.grouping import DATA_MB, MB, VIDEO_MB, Shared, group, row_bytes, shared_by
@@ -41,7 +41,9 @@ class Unit(msgspec.Struct, frozen=True):
     @property
     def path(self) -> str:
         place = {"chunk_index": self.shared.chunk, "file_index": self.shared.file}
-        return DATA_V3.format(**place) if self.camera is None else VIDEO_V3.format(video_key=self.camera, **place)
+        if self.camera is None:
+            return DATA_V3.format(**place)
+        return inside(VIDEO_V3.format(video_key=self.camera, **place), what=f"camera {self.camera!r}")
 
 
 def to_v30(
