@@ -130,6 +130,15 @@ def test_a_folder_with_meta_and_no_info_is_invalid(tmp_path: Path) -> None:
     assert only(tmp_path).problem == "meta/info.json is missing"
 
 
+def test_more_than_one_answer_can_hold_is_told_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_datasets, "TEXTS", 100)
+    for number in range(5):
+        sets.copy_of(tmp_path / f"set{number}", "dex1")
+    assert [(each.name, each.family) for each in summaries(tmp_path)] == [(f"set{n}", "dex1") for n in range(5)]
+    monkeypatch.setattr(agent_datasets, "MOST", 3)
+    assert len(summaries(tmp_path)) == 3
+
+
 def test_a_partial_one_says_how_far_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "new.partial"
     (folder / "data").mkdir(parents=True)
@@ -169,9 +178,15 @@ def test_junk_in_what_was_written_down_says_nothing(tmp_path: Path, junk: Any) -
 
 
 def test_a_host_that_sends_too_little_does_no_harm() -> None:
-    row = DatasetRow(path="/d/x", name="x", bytes=1, files=1, newest={}, stamps=[])
+    row = DatasetRow(path="/d/x", name="x", bytes=1, files=1, newest={}, stamps=[], texts=[])
     found = summarise("ws", row)
     assert (found.validity, found.stats, found.modality) == ("invalid", False, False)
+
+
+def test_what_was_not_read_is_not_called_broken() -> None:
+    row = DatasetRow(path="/d/x", name="x", bytes=1, files=1, newest={}, stamps=[])
+    found = summarise("ws", row)
+    assert (found.validity, found.problem) == ("unknown", "not read: there are too many datasets")
 
 
 def test_no_text_of_a_dataset_carries_a_control_character(tmp_path: Path) -> None:

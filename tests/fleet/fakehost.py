@@ -17,6 +17,7 @@ from dm_isaac_g1.core.runs import Checkpoint, JobExit, JobInfo, JobSpec, JobStat
 from dm_isaac_g1.core.samples import Disk, Gpu, HostSample, Memory
 from dm_isaac_g1.remote.agent_questions import OPS
 from dm_isaac_g1.remote.files import FileChunk, FileStat, Found, Position
+from dm_isaac_g1.remote.wire import DatasetRows
 
 GB = 10**9
 
@@ -65,6 +66,8 @@ class FakeFiles:
         self.pieces: list[tuple[str, int]] = []
         self.fail: Exception | None = None
         self.disk: Disk | None = None
+        #: How often datasets were looked at, and of how many the texts were told.
+        self.looks = self.texts = 0
 
     def _check(self) -> None:
         if self.fail is not None:
@@ -120,6 +123,14 @@ class FakeFiles:
         names = Checkpoint.__struct_fields__
         rows = ask("checkpoints", folder, ended)
         return tuple(Checkpoint(**{name: row[name] for name in names if name in row}) for row in rows)
+
+    async def datasets(self, folder: str, known: Any = {}) -> DatasetRows:  # noqa: B006
+        self._check()
+        self.looks += 1
+        stamps = {path: row.known for path, row in known.items() if row.texts is not None}
+        answer = msgspec.convert(ask("datasets", folder, stamps), DatasetRows)
+        self.texts += sum(row.texts is not None for row in answer.rows)
+        return answer
 
     async def disks(self, paths: dict[str, str]) -> tuple[Disk, ...]:
         self._check()

@@ -30,12 +30,12 @@ _INFO, _SIDECAR, _MARKER, _DONE, _STATS, _MODALITY = range(len(STAMPED))
 
 def summarise(host: str, row: DatasetRow) -> DatasetSummary:
     """What the agent read of one dataset, as a line. Never raises: what is wrong with it is its `problem`."""
-    row = padded(row)
+    told, row = row.texts is not None, padded(row)
     texts = row.texts or []
     partial = row.path.endswith(PARTIAL)
     sidecar = mapping(texts[_SIDECAR])
-    info, problem = read_info(texts[_INFO])
-    validity: Validity = "partial" if partial else "invalid" if info is None else "unknown"
+    info, problem = read_info(texts[_INFO]) if told else (None, "not read: there are too many datasets")
+    validity: Validity = "partial" if partial else "invalid" if info is None and told else "unknown"
     said = sidecar.get("validation")
     summary = DatasetSummary(
         host=host,
@@ -69,7 +69,7 @@ def summaries(folder: Path, host: str = "local") -> list[DatasetSummary]:
     """The datasets below a folder of this machine (or the one that it is), by path."""
     seen: dict[str, DatasetRow] = {}
     while True:
-        answer = ask_datasets(str(folder), {path: msgspec.to_builtins(row.stamps) for path, row in seen.items()})
+        answer = ask_datasets(str(folder), {path: row.known for path, row in seen.items() if row.texts is not None})
         found = msgspec.convert(answer, DatasetRows)
         fresh = sum(row.texts is not None for row in found.rows)
         seen = {row.path: merged(row, seen.get(row.path)) for row in found.rows}

@@ -171,7 +171,7 @@ class Files:
 
     async def datasets(self, folder: str, known: Mapping[str, wire.DatasetRow] = {}) -> wire.DatasetRows:
         """Datasets below a folder; texts only of those that differ from the `known` ones (by path)."""
-        stamps = {path: msgspec.to_builtins(row.stamps) for path, row in known.items()}
+        stamps = {path: row.known for path, row in known.items() if row.texts is not None}
         found: wire.DatasetRows = await self._ask(
             "datasets", wire.DatasetRows, folder=folder, known=stamps, timeout=120.0
         )

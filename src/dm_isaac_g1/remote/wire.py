@@ -131,6 +131,11 @@ class DatasetRow(msgspec.Struct, frozen=True, kw_only=True):
     stamps: list[tuple[Number, Count] | None]
     texts: list[str | None] | None = None
 
+    @property
+    def known(self) -> list[list[float] | None]:
+        """The stamps as the agent compares them: as JSON has them."""
+        return [list(stamp) if stamp else None for stamp in self.stamps]
+
 
 class DatasetRows(msgspec.Struct, frozen=True, kw_only=True):
     """An answer; `more`: it does not hold all."""
