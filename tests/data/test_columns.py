@@ -107,8 +107,16 @@ def test_another_width_is_refused():
     assert refused(SchemaError, [1.0], pa.float32()).code == "wrong-width"
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.list_(pa.float32(), 2), 3), pa.list_(pa.list_(pa.float32()))])
+def test_values_with_more_axes_are_read_one_after_the_other(kind):
+    rows = [[[1, 2], [3, 4], [5, 6]]] * 2
+    assert matrix(table(rows, kind), "x", 6).tolist() == [[1, 2, 3, 4, 5, 6]] * 2
+    assert refused(SchemaError, rows, kind, width=4).code == "wrong-width"
+
+
 def test_texts_are_no_numbers():
-    assert refused(SchemaError, ["a", "b"], width=1).code == "not-numbers"
+    for width in (1, 3):
+        assert refused(SchemaError, ["a", "b"], width=width).code == "not-numbers"
 
 
 def test_a_double_beyond_float32_is_not_read_as_infinite():

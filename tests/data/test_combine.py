@@ -297,7 +297,7 @@ DEFECTS = {
     "null_value": "null",
     "nan": "not-finite",
     "inf": "not-finite",
-    "missing_episode": "file-missing",
+    "missing_episode": "missing-episode",
     "missing_video": "missing-video",
     "short_vector": "wrong-width",
     "bad_length_meta": "length-differs",

@@ -106,22 +106,7 @@ def matrix(
     DataError (null, NaN, infinite), naming frame and joint.
     """
     where = _Where(column, episode, file, names)
-    array = _array(table, where)
-    kind = array.type
-    if pa.types.is_fixed_size_list(kind):
-        flat, found = array.flatten(), kind.list_size
-        if found != width:
-            raise where.schema("wrong-width", f"frames of {found} values, meta/info.json says {width}")
-    elif _is_list(kind):
-        flat = array.flatten()
-        lengths = np.diff(array.offsets.to_numpy())
-        if (wrong := np.flatnonzero(lengths != width)).size:
-            frame = int(wrong[0])
-            raise where.schema("wrong-width", f"frames of {lengths[frame]} values, meta/info.json says {width}", frame)
-    else:
-        flat = array
-        if width != 1:
-            raise where.schema("wrong-width", f"frames of 1 values, meta/info.json says {width}")
+    flat = _flat(_array(table, where), where, width)
     values = _numbers(flat, where, width).reshape(-1, width)
     if dtype is not None:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below
@@ -198,16 +183,42 @@ def _is_list(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
+def _flat(array: Any, where: _Where, width: int) -> Any:
+    """The values of all frames one after the other, `width` of them each; also of lists in lists (more axes)."""
+    inner, count = array, 1
+    while _is_list(inner.type) or pa.types.is_fixed_size_list(inner.type):
+        inner, size = _opened(inner, where, width, count)
+        count *= size
+    _check_numeric(inner.type, where)
+    if count != width:
+        raise where.schema("wrong-width", f"frames of {count} values, meta/info.json says {width}")
+    return inner
+
+
+def _opened(array: Any, where: _Where, width: int, count: int) -> tuple[Any, int]:
+    """The elements of lists that are all of one size, and that size; `count` of these lists are a frame."""
+    kind = array.type
+    if pa.types.is_fixed_size_list(kind):
+        return array.flatten(), kind.list_size
+    lengths = np.diff(array.offsets.to_numpy())
+    if not lengths.size:
+        return array.flatten(), max(1, width // count)
+    expected = width // count if not pa.types.is_nested(kind.value_type) else int(lengths[0])
+    if (wrong := np.flatnonzero(lengths != expected)).size:
+        frame = int(wrong[0]) // count
+        what = f"frames of {lengths[wrong[0]] * count} values, meta/info.json says {width}"
+        raise where.schema("wrong-width", what, frame)
+    return array.flatten(), expected
+
+
+def _check_numeric(kind: Any, where: _Where) -> None:
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        what = f"column {where.column} holds {kind}, expected numbers"
+        raise SchemaError("not-numbers", what, file=where.file, episode=where.episode, joint=where.column)
+
+
 def _numbers(flat: Any, where: _Where, width: int) -> Array:
     kind = flat.type
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise SchemaError(
-            "not-numbers",
-            f"column {where.column} holds {kind}, expected numbers",
-            file=where.file,
-            episode=where.episode,
-            joint=where.column,
-        )
     if flat.null_count:
         place = int(np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False))[0])
         frame, value = divmod(place, width)

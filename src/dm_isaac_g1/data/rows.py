@@ -38,7 +38,11 @@ class RowFiles:
     def read(self, episode: Episode, columns: Sequence[str] | None) -> pa.Table:
         """The rows of an episode that was located. Raises IntegrityError, SchemaError."""
         if episode.rows is None:
-            table = read_table(self._path_of(episode.file), columns, file=episode.file)
+            path = self._path_of(episode.file)
+            if not path.is_file():
+                what = f"episode {episode.index} has no file"
+                raise IntegrityError("missing-episode", what, file=episode.file, episode=episode.index)
+            table = read_table(path, columns, file=episode.file)
             self.check_length(episode, len(table), episode.file)
             return table
         wanted = None if columns is None else tuple(columns)
