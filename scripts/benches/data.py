@@ -1,6 +1,6 @@
 """Datasets: conversion, statistics, split, combine and validation beside plain pyarrow, CPU, wall and memory.
 
-    scripts/bench data [--episodes 200] [--frames 1500] [--rounds 3] [--only NAME ...] [--no-big] [--json FILE]
+    scripts/bench data [--episodes 200] [--frames 1500] [--rounds 3] [--only NAME ...] [--json FILE]
 
 One dataset of Unitree's hospitality schema without video. Every contestant runs in a process of its own, in turns; CPU
 seconds are the least of the rounds, wall seconds the median, memory the most. Imports are told apart, since they cost
@@ -62,7 +62,8 @@ CASES: dict[str, Case] = {
     "validate": Case("validate, fast", ("hospitality",), cpu=0.5),
 }
 
-#: The seven sets: memory at most this much above what one takes.
+#: Seven sets of 200,000 frames: memory is at most this much above what one takes.
+SEVEN = "seven"
 FLAT_MIB = 40
 
 
@@ -161,16 +162,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--frames", type=int, default=1500, help="of each episode")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=sorted(CASES), help="these and what they stand beside")
-    parser.add_argument("--no-big", action="store_true", help="without the seven sets")
+    parser.add_argument("--only", nargs="+", choices=[*CASES, SEVEN], help="these and what they stand beside")
     parser.add_argument("--folder", type=Path, help="where the datasets are made (0.6 GB, 2 GB with the seven sets)")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args(argv)
-    names = [
-        name
-        for name in CASES
-        if not options.only or name in options.only or name in {CASES[each].limit for each in options.only}
-    ]
+    asked = options.only or [*CASES, SEVEN]
+    beside = {CASES[name].limit for name in asked if name in CASES}
+    names = [name for name in CASES if name in asked or name in beside]
     frames = options.episodes * options.frames
 
     def say(text: str) -> None:
@@ -178,14 +176,15 @@ def main(argv: list[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory(prefix="dm-g1-bench-", dir=options.folder) as temporary:
         folder = Path(temporary)
-        say("making the datasets")
-        fixtures(folder, options)
+        if names:
+            say("making the datasets")
+            fixtures(folder, options)
         rows = measure(folder, names, options.rounds, say)
-        big = None if options.no_big or options.only else seven(folder, options, say)
+        big = seven(folder, options, say) if SEVEN in asked else None
     figures = {name: summary(each, frames * CASES[name].sets) for name, each in rows.items()}
-    missed = show(figures, frames)
+    missed = show(figures, frames) if figures else []
     if big is not None:
-        missed += show_big(big)
+        missed += show_seven(big)
     text = json.dumps({"bench": "data", "frames": frames, "figures": figures, "seven": big, "missed": missed})
     print(text)
     if options.json:
@@ -214,7 +213,7 @@ def show(figures: dict[str, dict[str, float]], frames: int) -> list[str]:
     return missed
 
 
-def show_big(big: dict[str, Any]) -> list[str]:
+def show_seven(big: dict[str, Any]) -> list[str]:
     for what in ("combine", "stats"):
         one, seven_ = big["one"][what], big["seven"][what]
         print(

@@ -10,7 +10,7 @@ looked at at a time: its numbers are two columns, shifted against each other and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -82,7 +82,7 @@ class RelativeStatistics:
         if self._spool is None or longest < self._horizon:
             what = f"no episode is as long as the horizon of {self._horizon} frames, the longest has {longest}"
             raise DataError("episodes-too-short", what, fix=f"--horizon {longest}" if longest else None)
-        starts = _starts(np.array(self._lengths), self._horizon)
+        starts = _starts(self._lengths, self._horizon)
         return {group.name: self._group(self._spool, group, starts, work) for group in self._groups}
 
     def _group(
@@ -104,8 +104,10 @@ class RelativeStatistics:
         return {name: values.tolist() for name, values in zip(NAMES, found, strict=True)}
 
 
-def _starts(lengths: NDArray[np.int64], horizon: int) -> NDArray[np.bool_]:
+def _starts(lengths: Iterable[int], horizon: int) -> NDArray[np.bool_]:
     """(frames - horizon + 1,): whether a window that begins there ends in the same episode."""
-    ends = np.repeat(np.cumsum(lengths), lengths)
-    frames = len(ends) - horizon + 1
-    return np.arange(frames) + horizon <= ends[:frames]
+    ends = np.cumsum(list(lengths))
+    starts = np.ones(ends[-1] - horizon + 1, np.bool_)
+    for end in ends.tolist():
+        starts[max(end - horizon + 1, 0) : end] = False
+    return starts

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 #: Bytes of a block, and of all blocks that stay in memory.
 BLOCK = 2 << 20
-HELD = 48 << 20
+HELD = 16 << 20
 
 
 class Spool:
