@@ -24,6 +24,7 @@ from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.hub.download import download_dataset, source_of
 from dm_isaac_g1.data.hub.hospitality import HOSPITALITY, HubSet, download_all_hospitality
 from dm_isaac_g1.data.hub.process import HubProcess
+from dm_isaac_g1.data.hub.widening import aside
 from dm_isaac_g1.data.hub.wire import Hub, LookUp
 from dm_isaac_g1.data.problems import DataProblem
 from dm_isaac_g1.data.work import Work
@@ -161,8 +162,8 @@ def test_some_episodes_are_a_dataset_of_these_episodes(hub: HubServer, towel: Pa
     assert [episode.index for episode in dataset.episodes] == [0, 1]
     assert dataset.info.total_frames == dataset.frames == sum(dataset.read(n).num_rows for n in (0, 1))
     assert not list(out.rglob("episode_000002.*"))
-    download_dataset(REPO, tmp_path / "out", "0-1")
-    refused("smaller-download", REPO, tmp_path / "out")
+    download_dataset(REPO, tmp_path / "out", "1")  # is among them
+    assert len(Dataset.open(out).episodes) == 2
     with pytest.raises(UsageError, match="no episode 7; it has 3"):
         download_dataset(REPO, tmp_path / "other", "7")
 
@@ -184,6 +185,45 @@ def test_one_of_several_datasets_in_a_repository(hub: HubServer, towel: Path, tm
     out = download_dataset(REPO, tmp_path / "out", "g1.towel")
     assert {name for name in files_in(out) if name != "meta/dm_g1.json"} == set(files_in(towel))
     refused("other-revision", REPO, tmp_path / "out", "g1.apple")
+
+
+def test_more_of_a_part_that_is_there_fetches_the_rest_only(hub: HubServer, towel: Path, tmp_path: Path) -> None:
+    hub.add(REPO, towel)
+    download_dataset(REPO, tmp_path / "out", meta_only=True)
+    download_dataset(REPO, tmp_path / "out", "0-1")
+    hub.log.clear()
+    got = files_in(download_dataset(REPO, tmp_path / "out"))
+    source = json.loads(got.pop("meta/dm_g1.json"))["source"]
+    assert got == files_in(towel) and not {"subset", "meta_only", "trimmed"} & source.keys()
+    fetched = {each.path.rsplit("/", 1)[-1] for each in hub.log if "/cdn/" in each.path and each.method == "GET"}
+    assert fetched == {"episode_000002.parquet", "episode_000002.mp4"}
+    assert set(os.listdir(tmp_path)) <= {"hf", "out"}
+
+
+def test_a_part_is_not_grown_around_files_of_the_user_or_onto_a_full_disk(
+    hub: HubServer, towel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(REPO, towel)
+    download_dataset(REPO, tmp_path / "out", meta_only=True)
+    (tmp_path / "out/notes.txt").write_text("mine")
+    before = files_in(tmp_path / "out")
+    assert "notes.txt" in refused("changed-since-download", REPO, tmp_path / "out").what
+    assert files_in(tmp_path / "out") == before
+    (tmp_path / "out/notes.txt").unlink()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=50_000_000))
+    refused("disk-too-small", REPO, tmp_path / "out")
+    assert files_in(tmp_path / "out").keys() == before.keys() - {"notes.txt"}
+
+
+def test_a_part_that_was_set_aside_when_the_kill_came_is_found(hub: HubServer, towel: Path, tmp_path: Path) -> None:
+    hub.add(REPO, towel)
+    download_dataset(REPO, tmp_path / "out", "0-1")
+    (tmp_path / "out").rename(aside(tmp_path / "out"))
+    hub.log.clear()
+    got = files_in(download_dataset(REPO, tmp_path / "out"))
+    assert got.keys() - {"meta/dm_g1.json"} == files_in(towel).keys()
+    assert not hub.asked("episode_000000.mp4") and not aside(tmp_path / "out").exists()
 
 
 # --- Interrupted ------------------------------------------------------------------------------------------------------

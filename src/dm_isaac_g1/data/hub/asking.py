@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Self
 
@@ -77,6 +77,13 @@ def _never_forever() -> None:
         hooks.append(_bounded)
 
 
+def small_steps() -> None:
+    """Progress, and what a broken transfer keeps, in steps of half a megabyte: ten are a minute of a slow line."""
+    from huggingface_hub import constants
+
+    constants.DOWNLOAD_CHUNK_SIZE = 512 * 1024
+
+
 def _bounded(request: Any) -> None:
     if not any((request.extensions.get("timeout") or {}).values()):
         request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), _TIMEOUT)
@@ -103,12 +110,15 @@ def fetch(asked: Fetch, tell: Tell) -> Finished | Failed:
     folder = Path(asked.folder)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         running = {pool.submit(_fetch_one, asked, folder, file, meter): file for file in asked.files}
-        for done in as_completed(running):
-            failed = done.result()
-            if failed is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
-                return failed
-            meter.finish(running[done])
+        while running:
+            done, _ = wait(running, timeout=_CADENCE, return_when=FIRST_COMPLETED)
+            for each in done:
+                failed = each.result()
+                if failed is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    return failed
+                meter.finish(running.pop(each))
+            meter.report()
     shutil.rmtree(folder / CACHE, ignore_errors=True)
     meter.report(now=True)
     return Finished()

@@ -11,13 +11,16 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 
 from dm_isaac_g1.core import units
+from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.data.episodes import Episode, read_episodes
 from dm_isaac_g1.data.hub import selection as selecting
+from dm_isaac_g1.data.hub import widening
 from dm_isaac_g1.data.hub.process import HubProcess
 from dm_isaac_g1.data.hub.rate import Rate
 from dm_isaac_g1.data.hub.selection import Selection
@@ -54,9 +57,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def source_of(root: Path) -> Source | None:
     """Where the dataset in `root` was downloaded from; None: not known. Never raises."""
     try:
-        return msgspec.convert(sidecar.section(root, "source"), Source)
-    except msgspec.ValidationError:
+        source = msgspec.convert(sidecar.section(root, "source"), Source)
+        selecting.parse(source.subset)
+    except (msgspec.ValidationError, UsageError):
         return None
+    return source
 
 
 def download_dataset(
@@ -170,25 +175,29 @@ class Download:
             at=lambda done: self._work.progress("Checking what is there", done, total, "bytes"),
         )
         assert isinstance(answer, Finished)
-        if not answer.differing and (not source.trimmed or str(self._wanted) == source.subset):
+        if not answer.differing:
             self._work.progress(f"{self.final} is there already, and verified: {units.many(len(checked), 'file')}")
             return True
-        raise self._differs(answer.differing, source)
+        self._refuse_changed(answer.differing, source)
+        return False
 
     @property
     def _asked(self) -> tuple[str, str]:
         return self._listed.repo, self._listed.revision
 
-    def _differs(self, differing: tuple[str, ...], source: Source) -> RefusedOutput:
-        missing = [name for name in differing if not (self.final / name).exists()]
-        if missing and (source.meta_only or source.subset):
-            had = "its meta files only" if source.meta_only else f"its subset {source.subset} only"
-            what = f"has {had}, {units.many(len(missing), 'more file')} asked for"
-            code = "smaller-download"
-        else:
-            what = f"was changed since its download: {', '.join(differing[:3])}" + (", ..." if differing[3:] else "")
-            code = "changed-since-download"
-        return RefusedOutput(code, what, fix="choose another --output, or remove it yourself", dataset=str(self.final))
+    def _refuse_changed(self, differing: tuple[str, ...], source: Source) -> None:
+        """Raises RefusedOutput unless all that is lacking is what was not asked for the last time."""
+        changed = [name for name in differing if (self.final / name).exists()]
+        strange: list[str] = []
+        if not changed and (source.meta_only or source.subset):
+            strange = widening.strangers(self.final, (file.path for file in self._files))
+            if not strange:
+                return
+        names = changed or strange or list(differing)
+        how = "holds files of yours" if strange else "was changed since its download"
+        what = f"{how}: {', '.join(names[:3])}" + (", ..." if names[3:] else "")
+        fix = "choose another --output, or remove it yourself"
+        raise RefusedOutput("changed-since-download", what, fix=fix, dataset=str(self.final))
 
     # --- Downloading --------------------------------------------------------------------------------------------------
 
@@ -197,12 +206,17 @@ class Download:
         wanted = self._wanted
         recipe = {"op": "download", "repo": source.repo, "revision": source.revision, "folder": wanted.folder}
         what = f"{source.repo} at {source.revision[:12]}"
-        needs = source.bytes + RESERVE
-        with Output(
-            self.final, recipe, needs=needs, what=what, total=source.bytes, unit="bytes", checked=True
-        ) as output:
+        needs, names = source.bytes + RESERVE, [file.path for file in self._files]
+        with (
+            widening.set_aside(self.final) if self._smaller() else nullcontext() as before,
+            Output(
+                self.final, recipe, needs=needs, what=what, total=source.bytes, unit="bytes", checked=True
+            ) as output,
+        ):
             self._refuse_links(output.partial)
-            self._fetch(output.partial, files, source.repo)
+            if before is not None:
+                widening.hand_over(before, output.partial, names)
+            self._fetch(output.partial, files, source.repo.split("/")[-1])
             self._drop_others(output.partial, files)
             if wanted.episodes and not wanted.patterns and not source.meta_only:
                 source = msgspec.structs.replace(source, trimmed=trim(output.partial, wanted))
@@ -210,6 +224,13 @@ class Download:
             self._look_over(output.partial, source)
             sidecar.write(output.partial, source=msgspec.to_builtins(source))
             return output.finish()
+
+    def _smaller(self) -> bool:
+        """Whether a smaller download of the same lies there, or was set aside by a try that was killed."""
+        return any(
+            source is not None and (source.repo, source.revision) == self._asked
+            for source in (source_of(self.final), source_of(widening.aside(self.final)))
+        )
 
     def _fetch(self, folder: Path, files: tuple[RepoFile, ...], what: str) -> None:
         total = sum(file.size for file in files)

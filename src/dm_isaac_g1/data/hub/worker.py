@@ -29,6 +29,7 @@ def main() -> None:
             answers.flush()
 
     _forward_waits(tell)
+    asking.small_steps()
     questions: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(questions,), daemon=True).start()
     while True:
