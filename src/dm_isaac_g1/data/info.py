@@ -203,6 +203,9 @@ def _count(raw: dict[str, Any], key: str, least: int = 0) -> int | None:
 
 
 def _feature(key: str, raw: Any) -> Feature:
+    # It becomes a folder's name, here and in what is made of this dataset. lerobot refuses slashes, too.
+    if not key or key in (".", "..") or "/" in key or "\\" in key or not key.isprintable() or len(key) > 200:
+        raise _wrong("bad-feature-name", f"feature {key!r} has no name that a folder can have", joint=key)
     if not isinstance(raw, dict) or not isinstance(raw.get("dtype"), str):
         raise _wrong("bad-feature", f"feature {key!r} has no dtype", joint=key)
     shape = raw.get("shape")

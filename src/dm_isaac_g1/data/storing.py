@@ -17,7 +17,7 @@ from dm_isaac_g1.core.robot import ACTION_HORIZON
 from dm_isaac_g1.data.carry import place_clip
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.episodes import Clip, Episode
-from dm_isaac_g1.data.info import CHUNKS_SIZE, DATA_V2, VIDEO_V2, Info
+from dm_isaac_g1.data.info import CHUNKS_SIZE, DATA_V2, VIDEO_V2, Info, inside
 from dm_isaac_g1.data.stats import sidecar
 from dm_isaac_g1.data.stats.episode import episodes_stats_row
 from dm_isaac_g1.data.work import Work
@@ -62,7 +62,8 @@ def store(
     length = len(columns["index"])
     placed: list[str] = []
     for key, clip in videos.items():
-        target = root / VIDEO_V2.format(episode_chunk=chunk, video_key=key, episode_index=number)
+        file = VIDEO_V2.format(episode_chunk=chunk, video_key=key, episode_index=number)
+        target = root / inside(file, what=f"camera {key!r}")
         placed.append(place_clip(dataset, clip, target, frames=length))
     numeric = {name: values for name, values in columns.items() if isinstance(values, np.ndarray)}
     return Stored(
