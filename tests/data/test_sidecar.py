@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sets import copy_of
 from sets_defects import change_episode, set_column
 
+from dm_isaac_g1.data.problems import RefusedOutput
 from dm_isaac_g1.data.stats import sidecar
 from dm_isaac_g1.data.stats.compute import compute_stats
 from dm_isaac_g1.data.stats.stale import stale
@@ -161,6 +162,29 @@ def test_relative_statistics_that_were_not_asked_for_again_are_said(root: Path) 
     change_episode(root, shift)
     result = compute_stats(root, relative=False)
     assert [(f.code, f.place.file) for f in result.findings] == [("stats-stale", "meta/relative_stats.json")]
+
+
+def test_the_file_that_some_of_nvidias_branches_prefer_is_replaced_where_it_is_and_judged(root: Path) -> None:
+    meta = root / "meta"
+    compute_stats(root)
+    assert not (meta / "relative_stats_30.json").exists()
+    for horizon in ("16", "30"):
+        shutil.copy(meta / "relative_stats.json", meta / f"relative_stats_{horizon}.json")
+    change_episode(root, shift)
+    result = compute_stats(root)
+    assert "meta/relative_stats_30.json" in result.files
+    assert (meta / "relative_stats_30.json").read_text() == (meta / "relative_stats.json").read_text()
+    assert found(root) == [("stats-stale", "meta/relative_stats_16.json")]
+    assert "30 steps, its name says 16" in stale(root)[0].what
+
+
+def test_two_processes_do_not_compute_the_same_at_once(root: Path) -> None:
+    from dm_isaac_g1.data.stats.store import alone
+
+    with alone(root), pytest.raises(RefusedOutput) as refused:
+        compute_stats(root)
+    assert refused.value.finding.code == "busy"
+    compute_stats(root)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"[]", b"{", b'{"action": 3, "left_arm": {"mean": 1}}', b"\xff"])

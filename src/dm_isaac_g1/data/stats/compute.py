@@ -27,7 +27,7 @@ from dm_isaac_g1.data.stats.groups import MODALITY, RELATIVE, RelativeGroup, rel
 from dm_isaac_g1.data.stats.pictures import joined_pictures, picture_statistics_of
 from dm_isaac_g1.data.stats.relative import Found, RelativeStatistics
 from dm_isaac_g1.data.stats.stale import stale
-from dm_isaac_g1.data.stats.store import Computed, kept_pictures, store
+from dm_isaac_g1.data.stats.store import Computed, alone, kept_pictures, store
 from dm_isaac_g1.data.stats.whole import WholeStatistics
 from dm_isaac_g1.data.versions.kept import picture_statistics
 from dm_isaac_g1.data.work import Work
@@ -69,9 +69,11 @@ def compute_stats(
     root = Path(path)
     computation = _Computation(Dataset.open(root, work), work or Work())
     try:
-        computed = computation.run(horizon, relative, images)
-        files = store(root, computation.dataset, computed)
-        computation.findings += stale(root)
+        with alone(root):
+            computed = computation.run(horizon, relative, images)
+            files = store(root, computation.dataset, computed)
+        for finding in stale(root):
+            computation.tell(finding)
     except DataProblem as problem:
         raise problem.within(root) from None
     return StatsResult(
@@ -221,7 +223,9 @@ class _Computation:
         return kept_pictures(self.dataset) if self.dataset.version == "2.0" else {}
 
     def _note(self, code: str, severity: Any, what: str, file: str | None = None, fix: str | None = None) -> None:
-        finding = Finding(code=code, severity=severity, what=what, place=Place(file), fix=fix)
+        self.tell(Finding(code=code, severity=severity, what=what, place=Place(file), fix=fix))
+
+    def tell(self, finding: Finding) -> None:
         self.findings.append(finding)
         self.work.note(finding)
 

@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -35,7 +35,7 @@ class Spool:
         self._limit = held // (self._frames * width * self.dtype.itemsize)
         self._folder = folder
         self._held: list[Array] = []
-        self._file: IO[bytes] | None = None
+        self._file: Any = None  # a raw file: readinto
         self._written = 0
         self._block = self._new_block()
         self._filled = 0
@@ -93,6 +93,7 @@ class Spool:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  closed in __exit__
+            self._file.seek(0, os.SEEK_END)
             left = memoryview(self._block.data).cast("B")
             while left:
                 left = left[self._file.write(left) :]
@@ -108,11 +109,10 @@ class Spool:
 
     def _read(self, number: int, value: int, into: Array) -> None:
         assert self._file is not None
-        place = number * self._block.nbytes + value * into.nbytes
+        self._file.seek(number * self._block.nbytes + value * into.nbytes)
         left = memoryview(into.data).cast("B")
         while left:
-            count = os.preadv(self._file.fileno(), [left], place)
-            if count == 0:
+            count = self._file.readinto(left)
+            if not count:
                 raise OSError(errno.EIO, "a temporary file ends early")
-            place += count
             left = left[count:]

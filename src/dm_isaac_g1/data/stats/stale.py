@@ -21,6 +21,8 @@ from dm_isaac_g1.data.stats.groups import relative_groups
 
 STATS = "meta/stats.json"
 RELATIVE_STATS = "meta/relative_stats.json"
+#: Branches of Isaac-GR00T write and prefer relative_stats_16.json where 16 is the horizon.
+RELATIVE_PATTERN = "relative_stats*.json"
 EPISODES_STATS = "meta/episodes_stats.jsonl"
 
 FIX = "`dm-g1 data stats` computes them again"
@@ -40,9 +42,11 @@ def stale(root: Path) -> list[Finding]:
         if (root / file).is_file():
             wrong = next(_contradictions(root, info), None) if file == STATS else None
             found += _judged(root, file, wrong, sidecar.section(root, "stats"), same)
-    if (root / RELATIVE_STATS).is_file():
-        noted = sidecar.section(root, "relative")
-        found += _judged(root, RELATIVE_STATS, next(_relative_contradictions(root, info, noted), None), noted, same)
+    noted = sidecar.section(root, "relative")
+    for path in sorted((root / "meta").glob(RELATIVE_PATTERN)):
+        if path.is_file():
+            file = f"meta/{path.name}"
+            found += _judged(root, file, next(_relative_contradictions(root, file, info, noted), None), noted, same)
     return found
 
 
@@ -105,8 +109,8 @@ def _contradictions(root: Path, info: Info) -> Iterator[str]:
                 yield f"has {width} values as {key} of {name}, which has {feature.width}"
 
 
-def _relative_contradictions(root: Path, info: Info, noted: Mapping[str, Any]) -> Iterator[str]:
-    known = _read(root, RELATIVE_STATS)
+def _relative_contradictions(root: Path, file: str, info: Info, noted: Mapping[str, Any]) -> Iterator[str]:
+    known = _read(root, file)
     if known is None:
         yield "is no JSON object"
         return
@@ -125,6 +129,9 @@ def _relative_contradictions(root: Path, info: Info, noted: Mapping[str, Any]) -
             horizons.add(len(steps) if isinstance(steps, list) else 0)
     if len(horizons) > 1:
         yield f"has different numbers of steps: {sorted(horizons)}"
+    named = file.removesuffix(".json").rpartition("_")[2]
+    if named.isdecimal() and horizons and horizons != {int(named)}:
+        yield f"has {max(horizons)} steps, its name says {named}"
     wanted = {group.name: msgspec.to_builtins(group) for group in groups}
     if noted.get("groups") not in (None, wanted):
         yield "speaks of other columns than meta/modality.json names now"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,16 +61,49 @@ def store(root: Path, dataset: Dataset, computed: Computed) -> tuple[str, ...]:
             replace_file(root / EPISODES_STATS, b"".join(lines))
             files.append(EPISODES_STATS)
         write_json(root / STATS, computed.whole)
-        if computed.relative:
-            write_json(root / RELATIVE_STATS, computed.relative)
+        relative = relative_files(root, computed.horizon) if computed.relative else []
+        for file in relative:
+            write_json(root / file, computed.relative)
         sections: dict[str, Any] = {"stats": _note(root, computed, files)}
-        if computed.relative:
+        if relative:
             groups = {group.name: msgspec.to_builtins(group) for group in computed.groups}
-            noted = _note(root, computed, [RELATIVE_STATS])
+            noted = _note(root, computed, relative)
             sections["relative"] = noted | {"horizon": computed.horizon, "groups": groups}
-            files.append(RELATIVE_STATS)
+            files += relative
         sidecar.write(root, **sections)
     return tuple(files)
+
+
+def relative_files(root: Path, horizon: int) -> list[str]:
+    """The files of relative statistics that readers look for, in NVIDIA's branches that put the horizon into the name
+    too: those prefer it where it is there.
+    """
+    named = f"meta/relative_stats_{horizon}.json"
+    return [RELATIVE_STATS, *([named] if (root / named).is_file() else [])]
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Only one process at a time computes the statistics of `root`. Raises RefusedOutput: another does, or the folder
+    cannot be written.
+    """
+    meta = root / "meta"
+    if not os.access(meta, os.W_OK | os.X_OK):
+        raise RefusedOutput(
+            "not-writable", "cannot be written", file="meta", fix="copy the dataset to a place of yours"
+        )
+    descriptor = os.open(meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = "another process computes its statistics"
+            raise RefusedOutput("busy", what, file="meta", fix="wait for it, or stop it") from None
+        except OSError:
+            pass  # a file system without locks: every file is still written whole
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _note(root: Path, computed: Computed, files: list[str]) -> dict[str, Any]:
