@@ -11,6 +11,7 @@ from dm_isaac_g1.cli.headless import thinned
 from dm_isaac_g1.cli.table import table
 from dm_isaac_g1.cli.writing import writer
 from dm_isaac_g1.core import events as ev
+from dm_isaac_g1.core.datasets import DatasetSummary
 from dm_isaac_g1.core.runs import JobInfo, JobSpec, JobState, MetricPoint
 from dm_isaac_g1.core.samples import Gpu, HostSample, Memory
 
@@ -91,3 +92,20 @@ def test_an_alert_whose_time_runs_down_is_said_once(capsys: pytest.CaptureFixtur
     out.write(alert("save at step 90 will not fit", "in 5 s"))
     said = capsys.readouterr().err
     assert said.count("step 60") == said.count("step 90") == 1
+
+
+def test_datasets_stand_in_one_table_with_how_they_are_and_what_is_wrong_below() -> None:
+    known = (
+        DatasetSummary(
+            host="ws", name="a", path="/a", version="2.1", family="dex3", episodes=200, frames=3000, fps=30, bytes=10**9
+        ),
+        DatasetSummary(host="ws", name="b", path="/b", validity="invalid", errors=3, problem="episode 3: a NaN"),
+        DatasetSummary(host="ws", name="c", path="/c.partial", validity="partial", done=12, of=200),
+    )
+    assert views.lines([ev.Datasets(host="ws", datasets=known)], now=0.0) == [
+        "HOST  DATASET  FORMAT     EPS  LENGTH      SIZE  STATE",
+        "ws    a        v2.1 dex3  200  1 m 40 s  1.0 GB  not checked",
+        "ws    b        –            –  –            0 B  invalid: 3 errors",
+        "ws    c        –            –  –            0 B  partial, 12 of 200",
+        "ws: b: episode 3: a NaN",
+    ]

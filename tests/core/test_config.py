@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dm_isaac_g1.core import paths, redact
+from dm_isaac_g1.core import config, paths, redact
 from dm_isaac_g1.core.config import PLAIN, SECRET, Config, Secret, load_config
 from dm_isaac_g1.core.errors import ConfigError
 from dm_isaac_g1.core.profiles import NoProfile
@@ -221,3 +221,14 @@ def test_a_name_that_is_no_secret_of_ours_is_a_programming_error() -> None:
         config.secret("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(KeyError):
         config.setting("HF_TOKEN")
+
+
+def test_a_secret_that_was_handed_over_wins_and_is_in_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "_handed", {})
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_host_itself")
+    config.hand_over({"HF_TOKEN": "hf_of_who_asked", "WANDB_API_KEY": "", "PATH": "/evil"})
+    found = config.load_config().secret("HF_TOKEN")
+    assert found is not None and found.reveal() == "hf_of_who_asked"
+    assert config.load_config().secret("WANDB_API_KEY") is None
+    assert "hf_of_who_asked" not in os.environ.values()
+    assert os.environ["PATH"] != "/evil"

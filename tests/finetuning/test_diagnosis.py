@@ -195,6 +195,15 @@ def test_an_error_glued_to_a_bar_is_found() -> None:
     assert found is not None and found.code == "key-error"
 
 
+def test_a_command_of_ours_has_named_its_cause_itself() -> None:
+    log = "OSError: [Errno 28] No space left on device\ndm-g1: a/b: the disk is full; free some"
+    found = diagnose(log, ended())
+    assert found is not None and (found.code, found.cause) == ("said", "a/b: the disk is full; free some")
+    assert diagnose(log, ended(code=0)) is None
+    earlier = diagnose("dm-g1: nothing wrong here\nKeyError: 'action'", ended())
+    assert earlier is not None and earlier.code == "key-error"
+
+
 @pytest.mark.parametrize(
     ("code", "want"), [(127, "command-not-found"), (126, "permission"), (2, "usage"), (3, "unknown")]
 )

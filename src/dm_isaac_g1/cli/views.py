@@ -129,10 +129,10 @@ def jobs(listed: Iterable[JobInfo], now: float) -> list[str]:
         state = job.state.value if not job.rung or job.state.ended else f"{job.state.value}, stopping: {job.rung}"
         begun = job.started or job.spec.created
         took = ((job.ended or now) - begun) if begun else None
-        rows.append((job.id, job.host, state, job.spec.trainer or job.spec.kind, duration(took)))
+        rows.append((job.id, job.host, state, job.spec.trainer or job.spec.name, duration(took)))
         if job.diagnosis:
             causes.append(f"{job.id}: {job.diagnosis.cause}" + (f"; {job.diagnosis.fix}" if job.diagnosis.fix else ""))
-    return [*table(("JOB", "HOST", "STATE", "TRAINER", "TIME"), rows), *causes]
+    return [*table(("JOB", "HOST", "STATE", "WHAT", "TIME"), rows), *causes]
 
 
 def checkpoints(events: Iterable[ev.Checkpoints], now: float) -> list[str]:
