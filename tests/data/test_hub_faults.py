@@ -164,6 +164,15 @@ def test_a_file_that_the_hub_lists_and_does_not_have(hub: HubServer, tmp_path: P
     assert isinstance(failed, Failed) and (failed.code, failed.file) == ("file-gone", "meta/info.json")
 
 
+def test_a_gated_repository_shows_its_list_and_keeps_its_files(hub: HubServer, tmp_path: Path) -> None:
+    hub.faults[".parquet"] = Fault(status=403, headers={"X-Error-Code": "GatedRepo"})
+    failed = fetch(hub, tmp_path)
+    assert isinstance(failed, Failed) and failed.code == "gated"
+    assert (
+        failed.fix is not None and f"https://huggingface.co/datasets/{REPO}" in failed.fix and "HF_TOKEN" in failed.fix
+    )
+
+
 def test_a_git_lfs_pointer_in_the_repository_is_no_data(hub: HubServer, tmp_path: Path) -> None:
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
     hub.repos[REPO] = Repo(REPO, {"data/a.parquet": pointer}, lfs=False)

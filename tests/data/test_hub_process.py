@@ -50,6 +50,15 @@ def towel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_of(tmp_path_factory.mktemp("towel") / "set", "inspire26", video="h264", cameras=1)
 
 
+@pytest.fixture(scope="module")
+def meta(towel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The meta files of `towel`, downloaded."""
+    with HubServer() as server:
+        server.add(REPO, towel)
+        out = tmp_path_factory.mktemp("meta") / "out"
+        return download_dataset(REPO, out, meta_only=True, endpoint=server.endpoint, token=TOKEN)
+
+
 def files_in(root: Path) -> dict[str, bytes]:
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
@@ -120,25 +129,24 @@ def test_a_renamed_repository_is_followed_and_named(hub: HubServer, towel: Path,
 
 
 def test_a_second_download_verifies_what_is_there_and_fetches_nothing(
-    hub: HubServer, towel: Path, tmp_path: Path
+    hub: HubServer, towel: Path, meta: Path, tmp_path: Path
 ) -> None:
     hub.add(REPO, towel)
-    download_dataset(REPO, tmp_path / "out")
-    hub.log.clear()
-    download_dataset(REPO, tmp_path / "out")
+    out = Path(shutil.copytree(meta, tmp_path / "out"))
+    assert download_dataset(REPO, out, meta_only=True) == out
     assert not [each for each in hub.log if "/resolve/" in each.path or "/cdn/" in each.path]
-    (tmp_path / "out/meta/tasks.jsonl").write_text('{"task_index": 0, "task": "something else"}\n')
-    assert "meta/tasks.jsonl" in refused("changed-since-download", REPO, tmp_path / "out").line()
+    (out / "meta/tasks.jsonl").write_text('{"task_index": 0, "task": "something else"}\n')
+    assert "meta/tasks.jsonl" in refused("changed-since-download", REPO, out, meta_only=True).line()
 
 
-def test_another_revision_under_the_same_name_is_refused(hub: HubServer, towel: Path, tmp_path: Path) -> None:
-    first = hub.add(REPO, towel)
-    download_dataset(REPO, tmp_path / "out")
-    before = files_in(tmp_path / "out")
-    first.commit = "e" * 40
-    problem = refused("other-revision", REPO, tmp_path / "out")
+def test_another_revision_under_the_same_name_is_refused(
+    hub: HubServer, towel: Path, meta: Path, tmp_path: Path
+) -> None:
+    hub.add(REPO, towel).commit = "e" * 40
+    out = Path(shutil.copytree(meta, tmp_path / "out"))
+    problem = refused("other-revision", REPO, out)
     assert "eeeeeeeeeeee" in problem.what and problem.exit_code == 3
-    assert files_in(tmp_path / "out") == before
+    assert files_in(out) == files_in(meta)
 
 
 def test_a_folder_of_somebody_else_is_never_touched(hub: HubServer, towel: Path, tmp_path: Path) -> None:
@@ -187,9 +195,11 @@ def test_one_of_several_datasets_in_a_repository(hub: HubServer, towel: Path, tm
     refused("other-revision", REPO, tmp_path / "out", "g1.apple")
 
 
-def test_more_of_a_part_that_is_there_fetches_the_rest_only(hub: HubServer, towel: Path, tmp_path: Path) -> None:
+def test_more_of_a_part_that_is_there_fetches_the_rest_only(
+    hub: HubServer, towel: Path, meta: Path, tmp_path: Path
+) -> None:
     hub.add(REPO, towel)
-    download_dataset(REPO, tmp_path / "out", meta_only=True)
+    shutil.copytree(meta, tmp_path / "out")
     download_dataset(REPO, tmp_path / "out", "0-1")
     hub.log.clear()
     got = files_in(download_dataset(REPO, tmp_path / "out"))
@@ -201,10 +211,10 @@ def test_more_of_a_part_that_is_there_fetches_the_rest_only(hub: HubServer, towe
 
 
 def test_a_part_is_not_grown_around_files_of_the_user_or_onto_a_full_disk(
-    hub: HubServer, towel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: HubServer, towel: Path, meta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add(REPO, towel)
-    download_dataset(REPO, tmp_path / "out", meta_only=True)
+    shutil.copytree(meta, tmp_path / "out")
     (tmp_path / "out/notes.txt").write_text("mine")
     before = files_in(tmp_path / "out")
     assert "notes.txt" in refused("changed-since-download", REPO, tmp_path / "out").what
@@ -216,14 +226,14 @@ def test_a_part_is_not_grown_around_files_of_the_user_or_onto_a_full_disk(
     assert files_in(tmp_path / "out").keys() == before.keys() - {"notes.txt"}
 
 
-def test_a_part_that_was_set_aside_when_the_kill_came_is_found(hub: HubServer, towel: Path, tmp_path: Path) -> None:
+def test_a_part_that_was_set_aside_when_the_kill_came_is_found(
+    hub: HubServer, towel: Path, meta: Path, tmp_path: Path
+) -> None:
     hub.add(REPO, towel)
-    download_dataset(REPO, tmp_path / "out", "0-1")
-    (tmp_path / "out").rename(aside(tmp_path / "out"))
-    hub.log.clear()
+    shutil.copytree(meta, aside(tmp_path / "out"))
     got = files_in(download_dataset(REPO, tmp_path / "out"))
     assert got.keys() - {"meta/dm_g1.json"} == files_in(towel).keys()
-    assert not hub.asked("episode_000000.mp4") and not aside(tmp_path / "out").exists()
+    assert not hub.asked("info.json") and not aside(tmp_path / "out").exists()
 
 
 # --- Interrupted ------------------------------------------------------------------------------------------------------

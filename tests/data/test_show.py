@@ -157,6 +157,16 @@ def test_a_strip_goes_over_the_whole_episode_and_one_picture_shows_its_second(to
         episode_view(towel, 7)
 
 
+def test_an_episode_looks_the_same_in_both_formats(tmp_path: Path) -> None:
+    views = []
+    for version in ("2.1", "3.0"):
+        root = copy_of(tmp_path / version, "dex3", version=version, video="h264", cameras=1, episodes=3)
+        views.append(episode_view(root, 2, at=0.5) | {"name": ""})
+    assert views[0]["cameras"][0]["problem"] is None
+    pixels = [np.frombuffer(base64.b64decode(view["cameras"][0].pop("rgb")), np.uint8).astype(int) for view in views]
+    assert views[0] == views[1] and np.abs(pixels[0] - pixels[1]).mean() < 3
+
+
 @pytest.mark.parametrize(("defect", "words"), [("nan", "NaN"), ("null_value", "empty"), ("missing_video", "missing")])
 def test_what_is_broken_is_said_and_the_rest_is_shown(tmp_path: Path, defect: str, words: str) -> None:
     video = "h264" if "video" in defect else None
