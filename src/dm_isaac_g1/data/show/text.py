@@ -18,7 +18,7 @@ _IMAGES = "observation.images."
 #: Cells of the labels at the left.
 _LABEL = 10
 #: A curve's picture covers at least this share of its joint's limits.
-_LEAST_SPAN = 0.05
+_LEAST_SPAN = 0.02
 #: Times, values and limits (None: not known) of a place of a column.
 _Shown = Mapping[tuple[str, int], tuple[Sequence[float], Sequence[float | None], Sequence[float] | None]]
 _INK: dict[str, Ink] = {"free": "faint", "used": "state", "beyond": "bad"}
@@ -133,7 +133,7 @@ def _curves(data: Mapping[str, Any], width: int, height: int, colour: bool) -> I
         return
     name = min(24, max(ink.cells(value.label) for value in every) + 4)
     room = width - name - 10
-    tall = max(2, min(8, 2 * height // max(1, joints) - 1))
+    tall = max(2, min(6, 2 * height // max(1, joints) - 1))
     span = (0.0, (data["length"] - 1) / data["fps"])
     both = any(value.action for value in every) and not all(value.action for value in every)
     yield []
@@ -179,8 +179,9 @@ def _joint_at(
     limits = shown[values[0].column, values[0].index][2]
     # What an encoder's noise does to a joint at rest is not worth a picture of its own.
     spare = max(0.0, (limits[1] - limits[0]) * _LEAST_SPAN - (high - low)) / 2 if limits else 0.0
+    low, high = low - spare, high + spare
     inks: list[Ink] = ["action" if value.action else "state" for value in values]
-    for row, cells in enumerate(plot.plot(curves, room, tall, span=span, values=(low - spare, high + spare))):
+    for row, cells in enumerate(plot.plot(curves, room, tall, span=span, values=(low, high))):
         lead = values[0].label if row == 0 else word if row == 1 else ""
         line: Line = [(f"  {ink.padded(lead, name - 2)}", "plain" if row == 0 else "faint")]
         for curve, run in groupby(cells, key=lambda cell: cell[1]):
