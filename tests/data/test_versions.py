@@ -24,6 +24,7 @@ from dm_isaac_g1.core.errors import Interrupted
 from dm_isaac_g1.core.events import Event, Progress
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.problems import DataProblem
+from dm_isaac_g1.data.stats.compute import compute_stats
 from dm_isaac_g1.data.versions.v21 import to_v21, write_episode
 from dm_isaac_g1.data.versions.v30 import to_v30
 from dm_isaac_g1.data.work import Work
@@ -135,6 +136,32 @@ def test_what_others_put_beside_the_data_is_carried_along(tmp_path: Path) -> Non
     assert "validation" not in sidecar
     assert not (tmp_path / "c/.cache").exists()
     assert "q01" in json.loads((tmp_path / "c/meta/stats.json").read_text())["observation.state"]
+
+
+def test_relative_statistics_keep_their_horizon_on_the_way(tmp_path: Path) -> None:
+    source = copy_of(tmp_path / "a", "groot", episodes=2, frames=40)
+    compute_stats(source, horizon=7)
+    to_v30(source, tmp_path / "b")
+    to_v21(tmp_path / "b", tmp_path / "c")
+    name = "meta/relative_stats.json"
+    assert json.loads((tmp_path / "c" / name).read_text()) == json.loads((source / name).read_text())
+    assert len(json.loads((source / name).read_text())["left_arm"]["mean"]) == 7
+
+
+def test_statistics_of_pictures_are_kept_where_an_episode_has_them(tmp_path: Path) -> None:
+    source = small_set(tmp_path / "a")
+    path = source / "meta/episodes_stats.jsonl"
+    told = lines(path)
+    del told[0]["stats"]["observation.images.cam_left_high"]
+    told[2]["stats"]["observation.images.cam_left_high"]["mean"] = [[["garbage"]]]
+    path.write_text("\n".join(map(json.dumps, told)))
+    to_v30(source, tmp_path / "b")
+    to_v21(tmp_path / "b", tmp_path / "c")
+    found = [
+        row["stats"].get("observation.images.cam_left_high") for row in lines(tmp_path / "c" / path.relative_to(source))
+    ]
+    kept = told[1]["stats"]["observation.images.cam_left_high"]
+    assert [each and each["mean"] for each in found] == [None, kept["mean"], None, kept["mean"]]
 
 
 def test_where_a_dataset_comes_from_is_written_down(tmp_path: Path) -> None:

@@ -91,6 +91,19 @@ def test_a_time_beyond_the_end_is_an_error_and_not_the_last_frame(tmp_path: Path
         frame_at(written(tmp_path, "a.mp4", video("h264", 10, FPS)), 10.6 / FPS)
 
 
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(IntegrityError) as caught:
+        probe(path)
+    assert caught.value.finding.code == "no-video-stream"
+
+
 # --- Cutting and joining ---------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ pictures need every video decoded, and stay right when videos are cut and joined
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,12 @@ from dm_isaac_g1.data.jsonfiles import read_json, read_jsonl
 from dm_isaac_g1.data.linking import place_file
 from dm_isaac_g1.data.problems import DataProblem
 from dm_isaac_g1.data.stats import sidecar
+from dm_isaac_g1.data.stats.stale import RELATIVE_PATTERN, STATS
 from dm_isaac_g1.data.writing import EPISODES_STATS, write_json
 
-#: Written anew, in the form of the other version or because they speak of files that are others now.
 CONVERSION = "meta/conversion.json"
-_OWN = {
-    INFO,
-    CONVERSION,
-    EPISODES,
-    TASKS,
-    TASKS_V3,
-    EPISODES_STATS,
-    sidecar.SIDECAR,
-    "meta/stats.json",
-    "meta/relative_stats.json",
-}
+#: Written anew, in the form of the other version or because they speak of files that are others now.
+_OWN = {INFO, CONVERSION, EPISODES, TASKS, TASKS_V3, EPISODES_STATS, STATS, sidecar.SIDECAR}
 
 #: Of v3.0's episodes and of episodes_stats.jsonl; the quantiles where they are.
 _STATISTICS = ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99")
@@ -54,7 +46,8 @@ def place_others(dataset: Dataset, root: Path) -> list[str]:
     for folder in (dataset.root, dataset.root / "meta"):
         for path in sorted(folder.iterdir()):
             name = path.relative_to(dataset.root).as_posix()
-            if name not in _OWN and not path.name.startswith(".") and path.is_file():
+            own = name in _OWN or fnmatch(path.name, RELATIVE_PATTERN)
+            if not own and not path.name.startswith(".") and path.is_file():
                 place_file(path, root / name, inside=dataset.boundary)
                 found.append(name)
     if source := sidecar.section(dataset.root, "source"):
@@ -126,7 +119,7 @@ def _rows_v3(dataset: Dataset) -> dict[int, Pictures]:
 
 def _sound(statistics: Any) -> dict[str, Any] | None:
     """The statistics where all are (3, 1, 1) of finite numbers, and count is one whole number; else None."""
-    if not isinstance(statistics, Mapping) or not set(_NEEDED) <= set(statistics):
+    if not isinstance(statistics, Mapping) or any(statistics.get(name) is None for name in _NEEDED):
         return None
     sound: dict[str, Any] = {}
     for name in _STATISTICS:

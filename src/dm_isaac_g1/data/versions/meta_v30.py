@@ -107,9 +107,13 @@ def _table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def _schema(found: pa.Schema) -> pa.Schema:
-    """As it was found, but that no text is a list of nothing because the first episodes have no task."""
-    place = found.get_field_index("tasks")
-    return found.set(place, pa.field("tasks", pa.list_(pa.string())))
+    """As it was found, but for what the first episodes may have none of: tasks, statistics of pictures."""
+    texts, counts = pa.list_(pa.string()), pa.list_(pa.int64())
+    pictures = pa.list_(pa.list_(pa.list_(pa.float64())))
+    known = {"tasks": texts} | {
+        name: counts if name.endswith("/count") else pictures for name in found.names if name.startswith("stats/")
+    }
+    return pa.schema([pa.field(field.name, known.get(field.name, field.type)) for field in found])
 
 
 def _write(path: Path, table: pa.Table) -> None:

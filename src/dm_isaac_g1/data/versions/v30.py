@@ -15,11 +15,14 @@ from typing import Any
 
 import msgspec
 
+from dm_isaac_g1.core.robot import ACTION_HORIZON
 from dm_isaac_g1.data.carry import Note
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.info import DATA_V3, VIDEO_V3, inside
 from dm_isaac_g1.data.output import Output, fingerprint
 from dm_isaac_g1.data.problems import DataProblem, IntegrityError, SchemaError
+from dm_isaac_g1.data.stats import sidecar
+from dm_isaac_g1.data.stats.stale import RELATIVE_STATS
 from dm_isaac_g1.data.versions.grouping import DATA_MB, MB, VIDEO_MB, Shared, group, row_bytes, shared_by
 from dm_isaac_g1.data.versions.kept import picture_statistics, place_others, write_origin
 from dm_isaac_g1.data.versions.meta_v30 import flattened, info_v30, write_episodes, write_tasks
@@ -237,14 +240,22 @@ class _ToV30:
         write_tasks(root, dataset.tasks)
         write_episodes(root, self._episode_rows(output))
         write_json(root / "meta" / "info.json", info_v30(dataset.info, data_mb=self.data_mb, video_mb=self.video_mb))
-        compute_stats(root, relative=False, work=self.work)
+        # GR00T's, where the source has them: another version forgets neither them nor their horizon.
+        horizon = sidecar.section(dataset.root, "relative").get("horizon")
+        compute_stats(
+            root,
+            horizon=horizon if isinstance(horizon, int) and horizon > 0 else ACTION_HORIZON,
+            relative=None if (dataset.root / RELATIVE_STATS).is_file() else False,
+            work=self.work,
+        )
 
     def _episode_rows(self, output: Output) -> Iterator[dict[str, Any]]:
         """A row of meta/episodes for every episode, in lerobot's order of columns. Of statistics those of pictures:
         all others are computed of what was written.
         """
         dataset = self.dataset
-        pictures = picture_statistics(dataset)
+        pictures = {number: flattened(each) for number, each in picture_statistics(dataset).items()}
+        unknown = dict.fromkeys(name for each in pictures.values() for name in each)
         files: dict[str | None, list[Shared]] = {}
         times: dict[str, list[tuple[float, float]]] = {}
         for number, unit in enumerate(self._units):
@@ -269,4 +280,4 @@ class _ToV30:
                     f"videos/{camera}/to_timestamp": end,
                 }
             row |= {"tasks": list(episode.tasks), "length": episode.length}
-            yield row | flattened(pictures.get(episode.index, {}))
+            yield row | unknown | pictures.get(episode.index, {})
