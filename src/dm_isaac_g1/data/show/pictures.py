@@ -33,11 +33,16 @@ def fitted(picture: Picture, columns: int, rows: int) -> tuple[int, int]:
 
 
 def resized(picture: Picture, width: int, height: int) -> Picture:
-    """The nearest pixels."""
-    rows = (np.arange(height) + 0.5) * picture.shape[0] / height
-    across = (np.arange(width) + 0.5) * picture.shape[1] / width
-    pixels: Picture = picture[rows.astype(int)][:, across.astype(int)]
-    return pixels
+    """Smaller: the mean of what comes to lie in a pixel. Larger: the nearest pixel."""
+    if height > picture.shape[0] or width > picture.shape[1]:
+        rows = (np.arange(height) + 0.5) * picture.shape[0] / height
+        across = (np.arange(width) + 0.5) * picture.shape[1] / width
+        return np.asarray(picture[rows.astype(int)][:, across.astype(int)], np.uint8)
+    down = np.linspace(0, picture.shape[0], height + 1).astype(np.int64)
+    right = np.linspace(0, picture.shape[1], width + 1).astype(np.int64)
+    sums = np.add.reduceat(np.add.reduceat(picture.astype(np.uint32), down[:-1], axis=0), right[:-1], axis=1)
+    area = np.diff(down)[:, None, None] * np.diff(right)[None, :, None]
+    return np.asarray(sums // area, np.uint8)
 
 
 def blocks(picture: Picture, columns: int, rows: int) -> list[str]:

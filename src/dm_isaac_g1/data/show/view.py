@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,6 +23,9 @@ from dm_isaac_g1.data.show.groups import Value
 from dm_isaac_g1.data.stats import sidecar
 from dm_isaac_g1.data.summary import summaries
 from dm_isaac_g1.data.work import Work
+
+if TYPE_CHECKING:
+    from dm_isaac_g1.data.show.pictures import Picture
 
 #: Bars of the histogram of the episodes' lengths.
 _BARS = 20
@@ -273,15 +276,9 @@ def _said(problem: DataProblem, place: str | None = None) -> str:
     return f"{text}; {problem.fix}" if problem.fix else text
 
 
-def shrunk(picture: Any, width: int) -> Any:
-    """(height, width, 3) uint8 at most `width` wide: the mean of what comes to lie in a pixel."""
-    import numpy as np
+def shrunk(picture: Picture, width: int) -> Picture:
+    """At most `width` pixels wide, in the same shape."""
+    from dm_isaac_g1.data.show.pictures import resized
 
     height, wide = picture.shape[:2]
-    if wide <= width:
-        return picture
-    rows = np.linspace(0, height, max(1, round(height * width / wide)) + 1).astype(np.int64)
-    across = np.linspace(0, wide, width + 1).astype(np.int64)
-    sums = np.add.reduceat(np.add.reduceat(picture.astype(np.uint32), rows[:-1], axis=0), across[:-1], axis=1)
-    area = np.diff(rows)[:, None, None] * np.diff(across)[None, :, None]
-    return (sums // area).astype(np.uint8)
+    return picture if wide <= width else resized(picture, width, max(1, round(height * width / wide)))
