@@ -14,16 +14,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.episodes import EPISODES_V3, TASKS_V3
-from dm_isaac_g1.data.info import CHUNKS_SIZE, DATA_V3, VIDEO_V3, Info
+from dm_isaac_g1.data.info import CHUNKS_SIZE, DATA_V3, VIDEO_V3
+from dm_isaac_g1.data.storing import splits_of
 from dm_isaac_g1.data.versions.grouping import DATA_MB, MB
 
 #: Rows turned into Arrow at once; an episode's statistics take some 20 kB as Arrow, ten times that as Python's floats.
 _BATCH = 200
 
 
-def info_v30(info: Info, *, data_mb: int, video_mb: int) -> dict[str, Any]:
+def info_v30(dataset: Dataset, *, data_mb: int, video_mb: int) -> dict[str, Any]:
     """info.json of v3.0 from that of v2.x: what stood there, but for what lies elsewhere now."""
+    info, episodes = dataset.info, len(dataset.episodes)
     raw = {key: value for key, value in info.raw.items() if key not in ("total_chunks", "total_videos")}
     fps = int(info.fps) if info.fps.is_integer() else info.fps
     features = {
@@ -32,8 +35,12 @@ def info_v30(info: Info, *, data_mb: int, video_mb: int) -> dict[str, Any]:
     }
     return raw | {
         "codebase_version": "v3.0",
+        "total_episodes": episodes,
+        "total_frames": dataset.frames,
+        "total_tasks": len(dataset.tasks),
         "chunks_size": CHUNKS_SIZE,
         "fps": fps,
+        "splits": splits_of(info, episodes),
         "data_path": DATA_V3,
         "video_path": VIDEO_V3 if info.cameras else None,
         "features": features,

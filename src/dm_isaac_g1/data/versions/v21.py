@@ -18,7 +18,7 @@ from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.info import CHUNKS_SIZE, DATA_V2, VIDEO_V2, Info
 from dm_isaac_g1.data.output import Output, fingerprint
 from dm_isaac_g1.data.problems import DataProblem, Finding, Place
-from dm_isaac_g1.data.storing import Stored, bytes_needed, counted, recompute_stats, store
+from dm_isaac_g1.data.storing import Stored, bytes_needed, counted, recompute_stats, splits_of, store
 from dm_isaac_g1.data.versions.kept import picture_statistics, place_others, write_origin
 from dm_isaac_g1.data.versions.result import VersionResult
 from dm_isaac_g1.data.versions.rows import Notes, read_rows, refuse_gaps
@@ -56,7 +56,7 @@ def info_v21(dataset: Dataset) -> dict[str, Any]:
         "total_chunks": -(-episodes // CHUNKS_SIZE),
         "chunks_size": CHUNKS_SIZE,
         "fps": int(info.fps) if info.fps.is_integer() else info.fps,
-        "splits": info.raw.get("splits") or {"train": f"0:{episodes}"},
+        "splits": splits_of(info, episodes),
         "data_path": DATA_V2,
         "video_path": VIDEO_V2 if info.cameras else None,
         "features": {key: _feature_v21(feature.raw, info) for key, feature in info.features.items()},

@@ -239,7 +239,7 @@ class _ToV30:
         write_origin(dataset, root, "3.0", self._joined())
         write_tasks(root, dataset.tasks)
         write_episodes(root, self._episode_rows(output))
-        write_json(root / "meta" / "info.json", info_v30(dataset.info, data_mb=self.data_mb, video_mb=self.video_mb))
+        write_json(root / "meta" / "info.json", info_v30(dataset, data_mb=self.data_mb, video_mb=self.video_mb))
         # GR00T's, where the source has them: another version forgets neither them nor their horizon.
         horizon = sidecar.section(dataset.root, "relative").get("horizon")
         compute_stats(
