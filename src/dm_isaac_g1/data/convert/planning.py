@@ -1,0 +1,390 @@
+"""The plan of a conversion: for every value of the target vectors where it comes from. Pure, frozen, picklable.
+
+Nothing is ever filled in silently. A value comes from the source by its name; or from a hand by a map; or, for legs and
+waist that a source of arms has no record of, it is a constant of a pose with a name, told as a warning and written down
+in meta/conversion.json. What is lacking otherwise is an error that says what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from dm_isaac_g1.core.errors import UsageError
+from dm_isaac_g1.core.hands import SIDES, Side
+from dm_isaac_g1.core.robot import ACTION_23, INSPIRE_53, STATE_31, Layout
+from dm_isaac_g1.data.convert.cameras import cameras_for
+from dm_isaac_g1.data.convert.handmaps import HandOptions
+from dm_isaac_g1.data.convert.layouts import BASE, COMMAND, POSES, Offer, Offers, hand_names, offers, said
+from dm_isaac_g1.data.dataset import Dataset
+from dm_isaac_g1.data.episodes import Episode, missing_numbers
+from dm_isaac_g1.data.families import Hand, nearest_family
+from dm_isaac_g1.data.info import ACTION, DEFAULT_COLUMNS, DEFAULT_FEATURES, STATE
+from dm_isaac_g1.data.output import fingerprint
+from dm_isaac_g1.data.problems import Finding, IntegrityError, Place, SchemaError
+
+Format = Literal["groot", "inspire"]
+#: Name and version of each mapping: other numbers from the same input need another version.
+MAPPING: dict[Format, tuple[str, int]] = {"groot": ("unitree_g1-31-23", 1), "inspire": ("g1-inspire-53", 1)}
+#: GR00T's UNITREE_G1 names of the hands, beside our own for Inspire's: the same values under both.
+_HAND_NAMES = {f"{side}_inspire_hand": f"{side}_hand" for side in SIDES}
+_LOWER = ("left_leg", "right_leg", "waist")
+TASK = {"human.task_description": {"original_key": "task_index"}}
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """Values `start` to `end` of a target vector: `places` of `column`, through a hand's map, or constants."""
+
+    group: str
+    start: int
+    end: int
+    column: str | None = None
+    places: tuple[int, ...] = ()
+    hand: Hand | None = None
+    side: Side | None = None
+    constants: tuple[float, ...] = ()
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A column of the output: what stands in it, in order, and where it comes from."""
+
+    column: str
+    names: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One episode to convert: the source's, its number in the output, and its first frame's global index there."""
+
+    episode: Episode
+    number: int
+    start: int
+
+
+class ConversionPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the conversion of an episode depends on, beside the files of the source."""
+
+    root: Path
+    fingerprint: str
+    format: Format
+    hand: Hand
+    hands: HandOptions
+    targets: tuple[Target, ...]
+    features: dict[str, dict[str, Any]]
+    #: Target camera -> source camera.
+    cameras: dict[str, str]
+    jobs: tuple[Job, ...]
+    tasks: dict[int, str]
+    retime: bool
+    renumber: bool
+    findings: tuple[Finding, ...]
+    left_out: tuple[str, ...]
+    dropped: tuple[int, ...]
+    parameters: dict[str, Any]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is read of the source."""
+        wanted = [piece.column for target in self.targets for piece in target.pieces if piece.column is not None]
+        return (*dict.fromkeys(wanted), *DEFAULT_COLUMNS)
+
+    @property
+    def frames(self) -> int:
+        return sum(job.episode.length for job in self.jobs)
+
+    def modality(self) -> dict[str, Any]:
+        """meta/modality.json as GR00T N1.6 reads it. The language is the task, row by row."""
+        groups: dict[str, dict[str, Any]] = {STATE: {}, ACTION: {}}
+        for target in self.targets:
+            own = {} if target.column in groups else {"original_key": target.column}
+            kind = groups[STATE if target.column == STATE else ACTION]
+            for piece in target.pieces:
+                for name in filter(None, (piece.group, _HAND_NAMES.get(piece.group))):
+                    kind[name] = {"start": piece.start, "end": piece.end, **own}
+        video = {camera.rpartition(".")[2]: {"original_key": camera} for camera in self.cameras}
+        return {"state": groups[STATE], "action": groups[ACTION], "video": video, "annotation": TASK}
+
+    def lines(self) -> tuple[str, ...]:
+        """What will be done, for people."""
+        return tuple(_lines(self))
+
+
+def plan(dataset: Dataset, format: Format, **options: Any) -> ConversionPlan:
+    """The plan for a dataset; `options` as `engine.convert` has them. Reads meta files only.
+
+    Raises SchemaError (what is lacking, and the nearest family), IntegrityError (episodes are missing), UsageError.
+    """
+    return _Planner(dataset, format, Options(**options)).plan()
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user may choose. See the parameters of `dm-g1 data convert`."""
+
+    hand: Hand | None = None
+    ego_camera: str | None = None
+    keep_cameras: bool = False
+    body: str = "standing"
+    grasp: Literal["pinch", "power"] = "pinch"
+    gripper_open: float = HandOptions().gripper_open
+    gripper_closed: float = HandOptions().gripper_closed
+    free_fingers: Literal["follow", "open"] = "follow"
+    drop_episodes: tuple[int, ...] = ()
+    renumber: bool = False
+    retime: bool = False
+
+
+class _Planner:
+    def __init__(self, dataset: Dataset, format: Format, options: Options) -> None:
+        self.dataset, self.format, self.options = dataset, format, options
+        self.findings: list[Finding] = []
+        if options.body not in POSES:
+            raise UsageError(f"no pose {options.body!r}", fix=f"one of {', '.join(POSES)}")
+        self.hand = self._hand()
+
+    def plan(self) -> ConversionPlan:
+        dataset, options = self.dataset, self.options
+        cameras = self._cameras()
+        targets = tuple(self._targets())
+        jobs, dropped = self._jobs()
+        read = {piece.column for target in targets for piece in target.pieces}
+        left_out = tuple(c for c in dataset.info.columns if c not in read and c not in DEFAULT_COLUMNS)
+        features = {t.column: _feature(t) for t in targets} | {
+            camera: {key: value for key, value in dataset.info.features[source].raw.items() if key != "fps"}
+            for camera, source in cameras.items()
+        }
+        return ConversionPlan(
+            root=dataset.root.resolve(),
+            fingerprint=fingerprint(dataset.root),
+            format=self.format,
+            hand=self.hand,
+            hands=HandOptions(
+                grasp=options.grasp,
+                gripper_open=options.gripper_open,
+                gripper_closed=options.gripper_closed,
+                free_fingers=options.free_fingers,
+            ),
+            targets=targets,
+            features={**features, **{name: DEFAULT_FEATURES[name] for name in DEFAULT_COLUMNS}},
+            cameras=cameras,
+            jobs=jobs,
+            tasks=dict(dataset.tasks),
+            retime=options.retime,
+            renumber=options.renumber,
+            findings=tuple(self.findings),
+            left_out=left_out,
+            dropped=dropped,
+            parameters=msgspec.to_builtins(options),
+        )
+
+    # --- Hands --------------------------------------------------------------------------------------------------------
+
+    def _hand(self) -> Hand:
+        """What the hands are: as the names tell, or as the user says where they do not. Raises SchemaError."""
+        family, wanted = self.dataset.family, self.options.hand
+        if family.name == "so101":
+            raise self._wrong("not-a-g1", "is of an SO-101 arm, not of a G1")
+        if family.hand is not None:
+            if wanted is not None and wanted != family.hand:
+                raise self._wrong("other-hand", f"has {family.hand} hands by the names of its values, not {wanted}")
+            return family.hand
+        if wanted is None:
+            near, missing = nearest_family(self.dataset.info.features)
+            nearest = f"; nearest is {near}, which also has {'; '.join(missing[:4])}" if missing else ""
+            fix = "say --hand, or `dm-g1 data show` for what it has"
+            raise self._wrong("unknown-hand", f"its columns are of no known family{nearest}", fix)
+        return wanted
+
+    # --- Columns ------------------------------------------------------------------------------------------------------
+
+    def _targets(self) -> Iterator[Target]:
+        state, action = offers(self.dataset.family.name, self.hand)
+        if self.format == "groot":
+            if self.hand != "gripper":
+                what = f"has {self.hand} hands; the 31/23 layout has one gripper value a hand"
+                raise self._wrong("other-hand", what, "`dm-g1 data convert --format inspire` keeps its fingers")
+            yield self._target(STATE, STATE_31, state)
+            yield self._target(ACTION, ACTION_23, action)
+            return
+        yield self._target(STATE, INSPIRE_53, state)
+        yield self._target(ACTION, INSPIRE_53, action)
+        if all(self._found(action.get(group)) for group in BASE):
+            yield self._target(COMMAND, _BASE_LAYOUT, action)
+
+    def _target(self, column: str, layout: Layout, offered: Offers) -> Target:
+        pieces, lacking, constant = [], [], []
+        for group in layout.groups:
+            side: Side | None = next((s for s in SIDES if group.name.startswith(s) and "hand" in group.name), None)
+            offer = offered.get(group.name) or offered.get(f"{side}_hand") if side else offered.get(group.name)
+            if (found := self._found(offer)) is not None:
+                source, names = found
+                if side is None:
+                    wanted = group.names if offer is None else tuple(offer.names[name] for name in group.names)
+                else:
+                    wanted = hand_names(self.hand, side)
+                mapped = side is not None and self.format == "inspire"
+                pieces.append(
+                    Piece(
+                        group=group.name,
+                        start=group.start,
+                        end=group.end,
+                        column=source,
+                        places=tuple(names[name] for name in wanted),
+                        hand=self.hand if mapped else None,
+                        side=side if mapped else None,
+                    )
+                )
+            elif self.format == "inspire" and group.name in _LOWER and not self._partly(offer):
+                pose = POSES[self.options.body]
+                values = tuple(pose.get(name, 0.0) for name in group.names)
+                pieces.append(Piece(group=group.name, start=group.start, end=group.end, constants=values))
+                constant.append(group.name)
+            else:
+                lacking.append(f"{group.name} ({self._why(offer)})")
+        if lacking:
+            near = f"dm-g1 knows it as {self.dataset.family.name}" if self.dataset.family.name != "unknown" else ""
+            what = f"cannot fill {column} of {layout.width} values: it has no {', no '.join(lacking)}"
+            fix = "`--format inspire` needs arms and hands only" if self.format == "groot" else "say --hand"
+            raise self._wrong("cannot-fill", f"{what}; {near}" if near else what, fix)
+        if constant:
+            what = (
+                f"{', '.join(constant)} of {column} {'is' if len(constant) == 1 else 'are'} not recorded in the source: "
+                f"constants of the pose {self.options.body!r}"
+            )
+            self._note("constant", what, column)
+        return Target(column, layout.names, tuple(pieces))
+
+    def _found(self, offer: Offer | None) -> tuple[str, dict[str, int]] | None:
+        """The column of an offer and where in it each name stands; None where it, or a name, is not there."""
+        if offer is None:
+            return None
+        feature = self.dataset.info.features.get(offer.column)
+        if feature is None or not feature.is_numeric:
+            return None
+        meant, believed = said(offer.column, feature, self.hand if self.options.hand else None)
+        places: dict[str, int] = {}
+        for place, name in enumerate(meant):
+            if name is None or name not in offer.names.values():
+                continue
+            if name in places:
+                raise self._wrong("name-twice", f"column {offer.column} has {name} twice", joint=name)
+            places[name] = place
+        if not set(offer.names.values()) <= set(places):
+            return None
+        if believed:
+            what = f"column {offer.column} has no names that tell what its values are: believed by their positions"
+            self._note("positions-believed", what, offer.column)
+        return offer.column, places
+
+    def _partly(self, offer: Offer | None) -> bool:
+        """Some of the group's names are there and some not: no case for a constant."""
+        feature = self.dataset.info.features.get(offer.column) if offer is not None else None
+        if offer is None or feature is None or not feature.is_numeric:
+            return False
+        return bool(set(said(offer.column, feature)[0]) & set(offer.names.values()))
+
+    def _why(self, offer: Offer | None) -> str:
+        if offer is None:
+            return "such sets have none"
+        feature = self.dataset.info.features.get(offer.column)
+        if feature is None:
+            return f"column {offer.column} is missing"
+        there = set(said(offer.column, feature)[0])
+        missing = [name for name in offer.names.values() if name not in there]
+        return f"{offer.column} does not name {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
+
+    # --- Cameras, episodes --------------------------------------------------------------------------------------------
+
+    def _cameras(self) -> dict[str, str]:
+        there = self.dataset.cameras
+        try:
+            found = cameras_for(there, self.options.ego_camera, keep=self.options.keep_cameras)
+        except SchemaError as problem:
+            raise problem.within(self.dataset.root) from None
+        if not found:
+            self._note("no-camera", "the dataset has no camera: GR00T's UNITREE_G1 asks for ego_view", "ego_view")
+        if left := [camera.rpartition(".")[2] for camera in there if camera not in found.values()]:
+            what = f"left out: camera {', '.join(left)}"
+            self._note("cameras-left-out", what, fix="--keep-cameras keeps them", severity="note")
+        return found
+
+    def _jobs(self) -> tuple[tuple[Job, ...], tuple[int, ...]]:
+        episodes, drop = self.dataset.episodes, set(self.options.drop_episodes)
+        if unknown := drop - {episode.index for episode in episodes}:
+            raise UsageError(f"there is no episode {min(unknown)} to drop", where=str(self.dataset.root))
+        gaps = missing_numbers(episodes)
+        if gaps and not self.options.renumber:
+            what = f"there is no episode {gaps[0]}, but later ones: readers go from 0 to the last"
+            fix = "--renumber numbers them anew"
+            raise IntegrityError("episode-gap", what, fix=fix, dataset=str(self.dataset.root))
+        jobs: list[Job] = []
+        start = 0
+        for episode in episodes:
+            if episode.index not in drop:
+                jobs.append(Job(episode, len(jobs), start))
+                start += episode.length
+        if not jobs:
+            raise UsageError("no episode is left", where=str(self.dataset.root))
+        return tuple(jobs), tuple(sorted(drop))
+
+    # --- Words --------------------------------------------------------------------------------------------------------
+
+    def _note(
+        self, code: str, what: str, joint: str | None = None, *, fix: str | None = None, severity: Any = "warning"
+    ) -> None:
+        finding = Finding(code=code, severity=severity, what=what, place=Place(joint=joint), fix=fix)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def _wrong(self, code: str, what: str, fix: str | None = None, joint: str | None = None) -> SchemaError:
+        return SchemaError(code, what, fix=fix, joint=joint, dataset=str(self.dataset.root))
+
+
+#: What a base is commanded, as a column of its own.
+_BASE_LAYOUT = Layout(
+    "g1.command",
+    tuple(
+        msgspec.structs.replace(ACTION_23[name], start=ACTION_23[name].start - ACTION_23[BASE[0]].start)
+        for name in BASE
+    ),
+)
+
+
+def _feature(target: Target) -> dict[str, Any]:
+    return {"dtype": "float32", "shape": [len(target.names)], "names": list(target.names)}
+
+
+def _lines(plan: ConversionPlan) -> Iterator[str]:
+    name, version = MAPPING[plan.format]
+    yield f"{plan.root.name} becomes {name} (mapping version {version}), LeRobot v2.1"
+    yield f"{len(plan.jobs)} episodes, {plan.frames:,} frames"
+    for target in plan.targets:
+        for piece in target.pieces:
+            yield f"{target.column}[{piece.start}:{piece.end}] {piece.group}: {origin(piece, plan.hand)}"
+    for camera, source in plan.cameras.items():
+        yield f"{camera}: {'linked' if source == camera else f'linked from {source}'}"
+    if plan.left_out:
+        yield f"left out: {', '.join(plan.left_out)}"
+    yield from (f"{finding.severity}: {finding.what}" for finding in plan.findings)
+
+
+def origin(piece: Piece, hand: Hand) -> str:
+    """Where a piece comes from, in words."""
+    if piece.constants:
+        return "constant: not recorded in the source"
+    return f"{piece.column}, a {hand} hand as Inspire joints" if piece.hand is not None else str(piece.column)
+
+
+def describe(plan: ConversionPlan) -> Mapping[str, Any]:
+    """The columns as conversion.json has them: group -> source column and the places in it, or the constants."""
+    return {
+        target.column: {
+            piece.group: {"constant": "not recorded in the source", "values": list(piece.constants)}
+            if piece.constants
+            else {"from": piece.column, "places": list(piece.places), **({"hand": piece.hand} if piece.hand else {})}
+            for piece in target.pieces
+        }
+        for target in plan.targets
+    }
