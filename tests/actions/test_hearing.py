@@ -69,6 +69,19 @@ def test_what_is_no_line_of_ours_is_dropped_and_the_rest_goes_on() -> None:
     assert ears.noise == "Warning: old libc"
 
 
+def test_a_command_that_helps_there_is_told_as_it_is_typed_here() -> None:
+    found = [{"code": "a", "fix": "dm-g1 data repair --path x"}, {"code": "b", "fix": "ask your doctor"}, {"code": "c"}]
+    (failure, result) = heard(
+        line(event="failure", what="no", fix="`dm-g1 data stats --path x` makes it; or remove it")
+        + line(event="result", text="", data={"findings": found})
+    )
+    assert isinstance(failure, ev.Failure)
+    assert failure.fix == "`dm-g1 data stats --path x --on box` makes it; or remove it"
+    assert isinstance(result, ev.Result)
+    fixes = [each.get("fix") for each in result.data["findings"]]
+    assert fixes == ["dm-g1 data repair --path x --on box", "ask your doctor", None]
+
+
 def test_a_line_without_end_costs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hearing, "LONGEST", 1000)
     ears = Hearing("box")

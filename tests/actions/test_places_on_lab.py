@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 import pytest
+import sets
 from actionlab import failure, perform, result
+from hubserver import HubServer
 
 from dm_isaac_g1.actions import places, registry
 from dm_isaac_g1.actions.context import Context
@@ -236,3 +238,43 @@ async def test_a_token_goes_over_stdin_alone_and_never_to_a_job(
         token, *seen = json.loads((datasets(lab) / "seen.json").read_text())
         assert token == (None if detach else secret)
         assert not any(secret in text for text in seen)
+
+
+async def test_a_gated_dataset_comes_to_the_host_with_the_users_own_token(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "hf_" + "y" * 30
+    monkeypatch.setenv("HF_TOKEN", secret)
+    config = load_config("lab")
+    monkeypatch.delenv("HF_TOKEN")
+    with HubServer() as hub:
+        hub.add("owner/reach", sets.copy_of(tmp_path / "a", "dex3"))
+        async with context(config, env={"HF_ENDPOINT": hub.endpoint}) as ctx:
+            done = result(await perform(ctx, "data.download", repo="owner/reach", on="workstation"))
+            listed = result(await perform(ctx, "data.list", on="workstation"))
+        assert done.data["path"] == str(datasets(lab) / "reach")
+        assert "reach" in [each["name"] for each in listed.data["datasets"]]
+        assert (datasets(lab) / "reach" / "meta" / "info.json").is_file()
+        assert {asked.token for asked in hub.log if asked.token} == {f"Bearer {secret}"}
+
+
+async def test_datasets_of_all_hosts_are_listed_and_who_is_silent_is_said() -> None:
+    async with context(ssh="nobody@127.0.0.1:1") as ctx:
+        events = await perform(ctx, "data.list")
+        assert result(events).data["datasets"] == []
+        assert list(result(events).data["silent"]) == ["workstation"]
+        assert any(event.text.startswith("workstation: ") for event in events if isinstance(event, ev.Progress))
+        assert failure(await perform(ctx, "data.list", on="workstation")).code == ExitCode.UNREACHABLE
+
+
+async def test_a_dataset_is_checked_where_it_lies_and_what_repairs_it_names_the_host(lab: Path) -> None:
+    sets.copy_of(datasets(lab) / "broken", "dex3", defect="no_tasks_jsonl")
+    async with context() as ctx:
+        valid = result(await perform(ctx, "data.validate", path=seed.NAME, on="workstation"))
+        assert (valid.code, valid.data["valid"], valid.data["host"]) == (0, True, "workstation")
+        found = result(await perform(ctx, "data.validate", path="broken", on="workstation"))
+        assert (found.code, found.data["valid"]) == (ExitCode.FAILED, False)
+        assert found.data["findings"][0]["fix"].startswith("dm-g1 data repair --path broken")
+        assert found.data["findings"][0]["fix"].endswith(" --on workstation")
+        shown = result(await perform(ctx, "data.show", path=seed.NAME, on="workstation", episode=1, joints="right_arm"))
+        assert shown.data["length"] > 100

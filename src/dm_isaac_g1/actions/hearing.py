@@ -7,6 +7,7 @@ is cleaned and cut; what is no line of ours is dropped and counted.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ LONGEST = 4 * 1024 * 1024
 SENTENCE = 2000
 #: Lines of noise of which the last one is kept, to say what happened where nothing else does.
 NOISE = 300
+#: How a command begins that can be run on a host.
+COMMAND = "dm-g1 data "
 
 Heard = ev.Progress | ev.Log | ev.Datasets | ev.Result | ev.Failure
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
@@ -93,14 +96,28 @@ class Hearing:
                 return msgspec.structs.replace(heard, host=self._host, datasets=known)
             case ev.Result():
                 data = {**heard.data, "host": self._host}
+                if isinstance(found := data.get("findings"), list):
+                    data["findings"] = [self._repaired(each) for each in found]
                 text = f"{self._host}: {_cut(heard.text)}" if heard.text else ""
                 return msgspec.structs.replace(heard, text=text, data=data, code=_code(heard.code, 0))
             case ev.Failure():
                 where = f"{self._host}: {_cut(heard.where)}" if heard.where else self._host
-                fix = _cut(heard.fix) if heard.fix else None
+                fix = self._there(_cut(heard.fix)) if heard.fix else None
                 return msgspec.structs.replace(
                     heard, what=_cut(heard.what), where=where, fix=fix, code=_code(heard.code, 1)
                 )
+
+    def _repaired(self, finding: Any) -> Any:
+        """A finding whose fix is a command for this machine."""
+        if isinstance(finding, dict) and isinstance(fix := finding.get("fix"), str):
+            return {**finding, "fix": self._there(fix)}
+        return finding
+
+    def _there(self, fix: str) -> str:
+        """A command that helps on that host, as it is typed here."""
+        if fix.startswith(COMMAND) and "`" not in fix:
+            return f"{fix} --on {self._host}"
+        return re.sub(rf"`({COMMAND}[^`]*)`", rf"`\1 --on {self._host}`", fix)
 
 
 def _cut(text: str, most: int = SENTENCE) -> str:

@@ -15,6 +15,7 @@ from dm_isaac_g1.core.units import UNKNOWN, duration, many, size
 
 #: Findings under which the file names would drown what is said: the rest is counted.
 MOST = 100
+INDENT = " " * 8
 
 Graphics = Literal["none", "blocks", "sixel", "kitty"]
 
@@ -57,22 +58,18 @@ def findings(found: Sequence[Mapping[str, Any]], *, left_out: int = 0, width: in
         out.append(
             f"{str(each.get('severity', 'error')).upper():<8}{each.get('code', '')}" + (f"  {where}" if where else "")
         )
-        out += _wrapped(str(each.get("what", "")), width)
+        out += textwrap.wrap(
+            str(each.get("what", "")),
+            max(40, width),
+            initial_indent=INDENT,
+            subsequent_indent=INDENT,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         if each.get("fix"):
-            out += _wrapped(str(each["fix"]), width, first="        -> ")
+            out.append(f"{INDENT}-> {each['fix']}")  # a command in one piece can be copied
     left_out += max(0, len(found) - MOST)
     return [*out, f"… and {left_out} more; --json tells them"] if left_out else out
-
-
-def _wrapped(text: str, width: int, first: str = "        ") -> list[str]:
-    return textwrap.wrap(
-        text,
-        max(40, width),
-        initial_indent=first,
-        subsequent_indent=" " * len(first),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def result(action: str, data: Mapping[str, Any]) -> list[str]:
