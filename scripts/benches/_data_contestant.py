@@ -1,9 +1,10 @@
 """One contestant of the bench `data`, in a process of its own.
 
-    python _data_contestant.py NAME OUTPUT INPUT ...        (limit-*: the inputs, then what is to be written)
+    python _data_contestant.py NAME TINY OUTPUT INPUT ...        (limit-*: the inputs, then what is to be written)
 
 Prints one JSON line: CPU and wall seconds, peak resident memory in MiB, and the CPU seconds of imports, which are not
-among the first. Exit code 3: what it compares with is not installed.
+among the first: everything is done once with the small datasets in TINY before. Exit code 3: what it compares with is
+not installed.
 """
 
 from __future__ import annotations
@@ -136,30 +137,35 @@ CONTESTANTS: dict[str, Callable[[Path, list[Path]], Work]] = {
 }
 
 
-def main(name: str, output: Path, inputs: list[Path]) -> dict[str, float]:
-    clock = Clock()
-    imports = Clock()
+def measured(name: str, clock: Clock, output: Path, inputs: list[Path]) -> None:
     if name.startswith("limit-"):
-        with imports:
-            import pyarrow.parquet  # noqa: F401
         # limit-groot: from the first input to the second; of many, half and half; limit-stats writes nothing.
         half = (len(inputs) + 1) // 2
         columns = needed(inputs[0]) if name in ("limit-groot", "limit-inspire") else None
         read_and_write(clock, output, inputs[:half], inputs[half:], columns)
     else:
-        with imports:
-            import numpy  # noqa: F401
-            import pyarrow.parquet  # noqa: F401
-
-            work = CONTESTANTS[name](output, inputs)
+        work = CONTESTANTS[name](output, inputs)
         with clock:
             work()
+
+
+def main(name: str, tiny: Path, output: Path, inputs: list[Path]) -> dict[str, float]:
+    """First with the datasets of the same names in `tiny`: what is imported late is imported then."""
+    imports, clock = Clock(), Clock()
+    small = tiny / "out"
+    shutil.rmtree(small, ignore_errors=True)
+    with imports:
+        measured(name, Clock(), small, [tiny / each.name for each in inputs])
+    shutil.rmtree(small, ignore_errors=True)
+    measured(name, clock, output, inputs)
     return {"cpu": clock.cpu, "wall": clock.wall, "rss": peak_mib(), "import_cpu": imports.cpu}
 
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), [Path(each) for each in sys.argv[3:]])))
+        name, *paths = sys.argv[1:]
+        tiny, output, *inputs = map(Path, paths)
+        print(json.dumps(main(name, tiny, output, inputs)))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "gr00t":
             raise
