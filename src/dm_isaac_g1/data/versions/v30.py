@@ -73,6 +73,7 @@ def write_rows(dataset: Dataset, shared: Shared, path: Path, step: Callable[[], 
 
     features = {key: feature.raw for key, feature in dataset.info.features.items()}
     held: list[pa.Table] = []
+    size = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         writer = None
@@ -81,10 +82,12 @@ def write_rows(dataset: Dataset, shared: Shared, path: Path, step: Callable[[], 
             columns = read_rows(dataset, dataset.episodes[position].index, note)
             held.append(arrow_table(columns, features))
             writer = writer or stack.enter_context(_parquet_writer(path, held[0].schema))
-            if sum(table.nbytes for table in held) >= _ROW_GROUP or position == shared.end - 1:
+            size += held[-1].nbytes
+            if size >= _ROW_GROUP or position == shared.end - 1:
                 rows = pa.concat_tables(held).combine_chunks()
                 writer.write_table(rows, row_group_size=len(rows))
                 held.clear()
+                size = 0
 
 
 @contextlib.contextmanager
