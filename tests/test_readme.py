@@ -37,7 +37,7 @@ def test_the_tour_runs_as_it_is_written(tmp_path: Path) -> None:
     try:
         done = run(tour, tmp_path)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        for said in ("workstation", "Started", "step 600 of 600", "lab-bc", "SIMULATED", "FIT"):
+        for said in ("workstation", "Started", "step 600 of 600", "lab-bc", "SIMULATED", "FIT", "right_arm", "is valid", "Computed"):
             assert said in done.stdout, said
     finally:
         run("dm-g1 lab reset --yes", tmp_path)
