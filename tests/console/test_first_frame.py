@@ -35,6 +35,10 @@ OURS_LATE = (
     "console.plot",
     "console.palette",
     "console.help",
+    "console.datasets",
+    "console.episode",
+    "console.panes.datasets",
+    "data",
 )
 
 

@@ -15,15 +15,16 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from dm_isaac_g1.actions.context import Plan
 from dm_isaac_g1.console.forms.confirm import Confirm
 from dm_isaac_g1.console.forms.stop import StopDialog
 from dm_isaac_g1.console.runner import progress_line
 from dm_isaac_g1.core.errors import DmG1Error
-from dm_isaac_g1.core.events import Progress
+from dm_isaac_g1.core.events import Datasets, Progress, Result
 
-from . import scenes
+from . import scenes, scenes_datasets
 from .conftest import settled, text_of
 
 #: What Textual itself says to a terminal: colours, cursor, modes, its questions about them, the pointer's shape.
@@ -65,6 +66,37 @@ async def test_no_payload_crashes_runs_or_shows_a_control_character(console, pay
         assert _clicks(app) <= {
             f"screen.{key.call}" if "(" in key.call else f"screen.{key.call}()" for key in app._table
         }
+    assert not [char for char in text if ord(char) < 32 and char != "\n"]
+    assert not [char for char in text if 0x7F <= ord(char) < 0xA0 or char in HIDDEN or 0xD800 <= ord(char) < 0xE000]
+
+
+@pytest.mark.parametrize("payload", scenes.PAYLOADS[::7], ids=lambda text: ascii(text)[:24])
+async def test_no_payload_of_a_dataset_does_either(console, asked, payload: str) -> None:
+    """The Datasets room: its panes, forms, work, and an episode."""
+    episode = scenes_datasets.episode() | {"tasks": [payload]}
+    episode["columns"][0]["names"] = [payload] * len(episode["columns"][0]["names"])
+    episode["cameras"] = [{"key": payload, "problem": payload}]
+    asked.answers["data.show"] = lambda params: [Progress(text=payload), Result(text=payload, data=episode)]
+    asked.answers["data.stats"] = lambda params: [Progress(text=payload, done=1, unit=payload), Result(text=payload)]
+    store = scenes_datasets.hostile(payload)
+    for each in list(store.hosts.values()):
+        store.apply(
+            Datasets(host=each.name, datasets=tuple(replace(d, validity="unknown") for d in each.datasets or ()))
+        )
+    app = console(store)
+    seen = []
+    async with app.run_test(size=(160, 48), notifications=True) as pilot:
+        await settled(pilot)
+        for keys in (("4",), ("s",), ("enter",), ("z",), ("escape",), ("enter",), ("escape",), ("slash", "x", "enter")):
+            await pilot.press(*keys)
+            await pilot.pause(0.1)
+            seen.append(text_of(app))
+            allowed = {f"screen.{key.call}" if "(" in key.call else f"screen.{key.call}()" for key in app._table}
+            calls = {"episode(1)", "part(1)", "side()", "camera()", "time(1)", "stage()", "leave()"}
+            assert _clicks(app) <= allowed | {f"screen.{call}" for call in calls}
+        assert app.is_running
+        assert type(app.screen).__name__ == "DatasetsRoom"
+    text = "".join(seen)
     assert not [char for char in text if ord(char) < 32 and char != "\n"]
     assert not [char for char in text if 0x7F <= ord(char) < 0xA0 or char in HIDDEN or 0xD800 <= ord(char) < 0xE000]
 

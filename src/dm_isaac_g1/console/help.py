@@ -45,6 +45,19 @@ VERDICTS = {
     Verdict.FAIL: "a save will not fit: which, when, and how much is missing",
     Verdict.UNKNOWN: "a size or a speed is not known yet",
 }
+DATASETS = {
+    "valid": "a check found no error, and nothing of it changed since",
+    "invalid": "a check found errors, or it cannot be read: Problems says which, and what repairs them",
+    "unknown": "it was not checked since it changed: v checks it",
+    "partial": "it is not finished: the command that began it goes on with it",
+}
+WORK = {
+    "running": "how far it is, and how long it still takes",
+    "cancelling": "what it started on a host is being ended",
+    "done": "it did what it was asked to",
+    "failed": "it says why; what it had finished is kept",
+    "cancelled": "ended because you asked; what it had finished is kept",
+}
 SEVERITIES = {
     "critical": "work is being lost, or will be",
     "warning": "look at it when you can",
@@ -106,6 +119,11 @@ def _legend() -> Iterator[tuple[str, list[tuple[Content, str]]]]:
             (checkpoints.PARTIAL.content(), "its writing broke off: of no use, c removes it"),
         ],
     )
+    yield (
+        "Datasets",
+        [*_rows(marks.DATASETS, DATASETS), (marks.WRITING.content(), "it is not finished, and grows")],
+    )
+    yield "What is done from here", _rows(marks.TASKS, WORK)
     yield "Alerts", _rows(marks.SEVERITIES, SEVERITIES)
     shades = [("GPU", "$gpu"), ("other", "$memory"), ("cache", MUTED), ("free", "$faint")]
     pool = Content(" ").join(
@@ -125,6 +143,10 @@ def _legend() -> Iterator[tuple[str, list[tuple[Content, str]]]]:
                 "a curve as it was logged, and smoothed; a red line stands where NaN began",
             ),
             (Content.styled("–", MUTED), "the host does not say; never 0"),
+            (
+                Content.assemble((bars.EMPTY * 2, "$track"), (bars.FULL * 3, "$smooth"), (bars.EMPTY * 2, "$track")),
+                "how far a joint moved, within its limits; red where it left them",
+            ),
             (
                 Content.styled("SIMULATED", "$warning"),
                 "the lab's GPUs are stand-ins; its runs, files and links are real",

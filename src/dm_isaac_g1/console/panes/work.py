@@ -137,9 +137,8 @@ class Work(Rows):
         return False
 
     def listed(self) -> list[Task]:
-        """What runs, then what ended, each the newest first."""
-        tasks = sorted(self.view.tasks(), key=lambda task: task.id, reverse=True)
-        return sorted(tasks, key=lambda task: not task.going)
+        """What runs, the newest first, then what ended, the last first."""
+        return sorted(self.view.tasks(), key=lambda task: (task.going, task.ended or 0.0, task.id), reverse=True)
 
     def wish(self) -> int:
         """Lines inside its frame: all that runs, and some of what ended lately."""
