@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dm_isaac_g1.data.columns import integers, matrix, read_table, scalars
+from dm_isaac_g1.data.columns import integers, matrix, python_rows, read_table, scalars
 from dm_isaac_g1.data.problems import DataError, IntegrityError, SchemaError
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
@@ -162,6 +164,15 @@ def test_broken_pages_are_found(tmp_path):
     whole[4:400] = b"\xff" * 396
     (tmp_path / "x").write_bytes(whole)
     assert problem(tmp_path / "x").code == "unreadable"
+
+
+def test_any_byte_may_be_wrong_without_a_traceback(tmp_path):
+    pq.write_table(pa.table({"name": pa.array(["a"] * 50), "x": np.arange(50.0)}), tmp_path / "x", compression="none")
+    whole = (tmp_path / "x").read_bytes()
+    for place in range(0, len(whole), 3):
+        (tmp_path / "x").write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(IntegrityError):
+            python_rows(read_table(tmp_path / "x", file="x"), path=tmp_path / "x")
 
 
 def test_a_git_lfs_pointer_says_that_it_was_not_downloaded(tmp_path):

@@ -6,17 +6,17 @@ where info.json says float32). Whatever is missing, null, of another width or no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from dm_isaac_g1.data.columns import integers, matrix, scalars
+from dm_isaac_g1.data.columns import integers, matrix, missing_column, scalars
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.episodes import Clip, Episode
-from dm_isaac_g1.data.info import Feature
+from dm_isaac_g1.data.info import INFO, Feature
 from dm_isaac_g1.data.linking import place_file
 from dm_isaac_g1.data.problems import DataError, DataProblem, Finding, IntegrityError, Place
 
@@ -28,14 +28,18 @@ Placed = Literal["linked", "reflinked", "copied", "remuxed", "encoded"]
 Note = Callable[[Finding], None]
 
 
-def carried(dataset: Dataset, episode: Episode, note: Note) -> dict[str, Any]:
+def carried(dataset: Dataset, episode: Episode, note: Note, columns: Sequence[str] | None = None) -> dict[str, Any]:
     """Column -> values of an episode, in the order of the features: (frames, width) and (frames,) of the feature's
     dtype; texts and images as Arrow arrays. Views of the file's memory where that is possible.
 
-    `note`: is told of casts and of columns that info.json does not know. Raises DataProblem.
+    `columns`: only these. `note`: is told of casts and of columns that info.json does not know. Raises DataProblem.
     """
-    table = dataset.read(episode.index)
-    features = {column: dataset.info.features[column] for column in dataset.info.columns}
+    table = dataset.read(episode.index, columns)
+    chosen = dataset.info.columns if columns is None else columns
+    for column in chosen:
+        if column not in dataset.info.features:
+            raise missing_column(column, dataset.info.columns, file=INFO)
+    features = {column: dataset.info.features[column] for column in chosen}
     for column in table.column_names:
         if column not in features:
             what = f"column {column} is not among the features of meta/info.json and is left out"
@@ -44,9 +48,9 @@ def carried(dataset: Dataset, episode: Episode, note: Note) -> dict[str, Any]:
 
 
 def _values(table: pa.Table, column: str, feature: Feature, episode: Episode, note: Note) -> Any:
-    if not feature.is_numeric:
-        return table.column(column)
     where: dict[str, Any] = {"episode": episode.index, "file": episode.file}
+    if not feature.is_numeric:
+        return _other(table, column, where)
     if feature.shape == (1,) or feature.shape == ():
         values = scalars(table, column, **where) if feature.is_float else integers(table, column, **where)
     else:
@@ -69,6 +73,21 @@ def _values(table: pa.Table, column: str, feature: Feature, episode: Episode, no
         what = f"column {column} holds {values.dtype} that are no {wanted}, as meta/info.json says"
         raise DataError("wrong-dtype", what, joint=column, **where)
     return cast
+
+
+def _other(table: pa.Table, column: str, where: Mapping[str, Any]) -> Any:
+    """A column of texts or images as it is, where all of it is there and texts are texts."""
+    if column not in table.column_names:
+        raise missing_column(column, table.column_names, file=where["file"])
+    found = table.column(column)
+    if found.null_count:
+        raise DataError("null", f"column {column} has {found.null_count} empty frames", joint=column, **where)
+    try:
+        found.validate(full=True)
+    except pa.ArrowInvalid as error:
+        what = f"column {column} is broken: {' '.join(str(error).split())}"
+        raise DataError("not-text", what, joint=column, **where) from None
+    return found
 
 
 def check_order(columns: Mapping[str, Any], dataset: Dataset, episode: Episode, *, numbers: bool = True) -> None:

@@ -20,6 +20,9 @@ from dm_isaac_g1.data.problems import DataError, IntegrityError, SchemaError
 
 Array = NDArray[Any]
 
+#: What Arrow raises for a broken file; names and texts that are no UTF-8 end as a plain ValueError.
+ARROW_ERRORS = (pa.ArrowException, OSError, ValueError)
+
 
 def open_parquet(path: Path, *, file: str | None = None, buffer: int = 0) -> Any:
     """A pq.ParquetFile. `file`: how errors call it. `buffer`: bytes of a column held at once; 0: all of a row group.
@@ -32,7 +35,7 @@ def open_parquet(path: Path, *, file: str | None = None, buffer: int = 0) -> Any
         return pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False)
     except FileNotFoundError:
         raise IntegrityError("file-missing", "No such file", file=name) from None
-    except (pa.ArrowException, OSError) as error:
+    except ARROW_ERRORS as error:
         raise unreadable(path, name, error) from None
 
 
@@ -65,8 +68,17 @@ def read_open(
         if row_groups is None:
             return parquet.read(columns=wanted, use_threads=False)
         return parquet.read_row_groups(list(row_groups), columns=wanted, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except ARROW_ERRORS as error:
         raise unreadable(path, name, error) from None
+
+
+def python_rows(table: pa.Table, *, path: Path, file: str | None = None) -> list[dict[str, Any]]:
+    """A small table as Python's values. Raises IntegrityError (texts that are no UTF-8)."""
+    try:
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except ARROW_ERRORS as error:
+        raise unreadable(path, file or str(path), error) from None
+    return rows
 
 
 def missing_column(column: str, there: Sequence[str], *, file: str) -> SchemaError:

@@ -144,7 +144,7 @@ def _texts(given: Any, where: str, episode: int) -> tuple[str, ...]:
 
 
 def _rows_v3(root: Path, info: Info) -> list[Episode]:
-    from dm_isaac_g1.data.columns import open_parquet, read_open
+    from dm_isaac_g1.data.columns import open_parquet, python_rows, read_open
 
     folder = root / EPISODES_V3
     files = sorted(path.relative_to(root).as_posix() for path in folder.glob("*/*.parquet"))
@@ -156,7 +156,7 @@ def _rows_v3(root: Path, info: Info) -> list[Episode]:
     for file in files:
         with open_parquet(root / file, file=file) as parquet:
             table = read_open(parquet, [*_V3_COLUMNS, *clips], path=root / file, file=file)
-        found += [_row_v3(info, row, file) for row in table.to_pylist()]
+        found += [_row_v3(info, row, file) for row in python_rows(table, path=root / file, file=file)]
     return found
 
 
@@ -219,7 +219,7 @@ def _tasks_v2(root: Path) -> list[tuple[str, int | None, Any]]:
 
 def _tasks_v3(root: Path) -> list[tuple[str, int | None, Any]]:
     """The text is pandas' index: the column beside task_index, `__index_level_0__` (0.4) or `task`."""
-    from dm_isaac_g1.data.columns import read_table
+    from dm_isaac_g1.data.columns import python_rows, read_table
 
     table = read_table(root / TASKS_V3, file=TASKS_V3)
     texts = [name for name in table.column_names if name != "task_index"]
@@ -227,4 +227,5 @@ def _tasks_v3(root: Path) -> list[tuple[str, int | None, Any]]:
         found = ", ".join(table.column_names)
         raise SchemaError("missing-column", f"expected a text and task_index, found {found}", file=TASKS_V3)
     text = next((name for name in ("__index_level_0__", "task") if name in texts), texts[0])
-    return [(TASKS_V3, _whole(row, "task_index"), row[text]) for row in table.to_pylist()]
+    rows = python_rows(table, path=root / TASKS_V3, file=TASKS_V3)
+    return [(TASKS_V3, _whole(row, "task_index"), row[text]) for row in rows]

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from dm_isaac_g1.data.columns import integers, missing_column, open_parquet, read_table, unreadable
+from dm_isaac_g1.data.columns import ARROW_ERRORS, integers, missing_column, open_parquet, read_table, unreadable
 from dm_isaac_g1.data.episodes import EPISODES, EPISODES_V3, Episode, missing_episode
 from dm_isaac_g1.data.info import Info
 from dm_isaac_g1.data.problems import IntegrityError
@@ -138,7 +138,7 @@ class _Stream:
                 batch = next(self._batches)
             except StopIteration:
                 raise IntegrityError("unreadable", f"ends at row {self._next}", file=self._file) from None
-            except (pa.ArrowException, OSError) as error:
+            except ARROW_ERRORS as error:
                 raise unreadable(self._path, self._file, error) from None
             self._held.append(batch)
             self._next += len(batch)

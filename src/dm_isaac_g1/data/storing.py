@@ -124,11 +124,21 @@ def bytes_needed(dataset: Dataset, episodes: Iterable[Episode], output: Path) ->
     chosen = list(episodes)
     features = [dataset.info.features[column] for column in dataset.info.columns]
     row = sum(f.width * (np.dtype(f.dtype).itemsize if f.is_numeric else 64) for f in features)
-    needed = int(sum(episode.length for episode in chosen) * row * _OVERHEAD) + (1 << 20)
-    files = {clip.file for episode in chosen for clip in episode.videos.values()}
-    if dataset.version == "3.0" or not _same_disk(dataset.root, output):
-        needed += sum(path.stat().st_size for file in files if (path := dataset.path_of(file)).is_file())
-    return needed
+    clips = (clip for episode in chosen for clip in episode.videos.values())
+    return rows_needed(sum(episode.length for episode in chosen), row) + videos_needed(dataset, clips, output)
+
+
+def rows_needed(frames: int, row: int) -> int:
+    """Bytes of `frames` rows of `row` bytes in parquet files, uncompressed, with their meta files."""
+    return int(frames * row * _OVERHEAD) + (1 << 20)
+
+
+def videos_needed(dataset: Dataset, clips: Iterable[Clip], output: Path) -> int:
+    """Bytes of videos that cannot be linked: shared ones are cut, on another disk they are copied."""
+    if dataset.version != "3.0" and _same_disk(dataset.root, output):
+        return 0
+    files = {clip.file for clip in clips}
+    return sum(path.stat().st_size for file in files if (path := dataset.path_of(file)).is_file())
 
 
 def _same_disk(source: Path, output: Path) -> bool:

@@ -85,7 +85,7 @@ def _load_one(folder: Path) -> Demonstrations:
         for episode in dataset.episodes:
             table = dataset.read(episode.index, (STATE, ACTION))
             state, action = (
-                matrix(table, column, feature.width, file=episode.file, dtype=np.float32)
+                np.array(matrix(table, column, feature.width, file=episode.file, dtype=np.float32))
                 for column, feature in features.items()
             )
             episodes.append(Episode(state, action))
