@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import os
@@ -25,8 +26,12 @@ from dm_isaac_g1.core.config import Config, load_config
 from dm_isaac_g1.core.errors import ExitCode
 from dm_isaac_g1.core.profiles import load_profile
 from dm_isaac_g1.lab import seed
+from dm_isaac_g1.remote import hands
+from dm_isaac_g1.remote.host import open_host
 
 pytestmark = [pytest.mark.usefixtures("lab"), pytest.mark.timeout(60)]
+
+SOURCE = Path(places.__file__).parents[2]
 
 #: Put before everything that a host's Python starts: its own dm-g1, but for one function.
 PATCH = """
@@ -126,6 +131,7 @@ async def test_another_version_is_never_run(tmp_path: Path) -> None:
     ("script", "says", "fix"),
     [
         (f'exec {sys.executable} -S "$@"', "there is no dm-g1", "remote sync"),
+        (f'PYTHONPATH={SOURCE} exec {sys.executable} -S "$@"', "has no module", " -m pip install "),
         ("exec no-such-python", "could not be started", "hosts.workstation.python"),
         ("echo the licence has expired >&2; exit 3", "exit 3: the licence has expired", ""),
         ("kill -9 $$", "signal 9", "memory"),
@@ -278,3 +284,27 @@ async def test_a_dataset_is_checked_where_it_lies_and_what_repairs_it_names_the_
         assert found.data["findings"][0]["fix"].endswith(" --on workstation")
         shown = result(await perform(ctx, "data.show", path=seed.NAME, on="workstation", episode=1, joints="right_arm"))
         assert shown.data["length"] > 100
+
+
+@pytest.mark.parametrize("name", ["there", "copy"])
+def test_what_is_sent_is_understood_by_an_old_python(name: str) -> None:
+    """It has to say that it is too old."""
+    ast.parse(hands.program(name), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ({"old": True, "python": "3.8.10"}, "is Python 3.8.10, and dm-g1 needs 3.11"),
+        ({"folder": "/x", "version": "0.0.1", "digest": "d"}, "is 0.0.1, not "),
+        (
+            {"folder": "/x", "version": "0.0.1", "checkout": "/c", "revision": "abc"},
+            "pulls its checkout /c (now at abc)",
+        ),
+        ({"folder": "/x", "problem": "/data: Permission denied"}, "datasets folder cannot be used: /data"),
+    ],
+)
+def test_every_reason_not_to_run_is_told(found: dict[str, Any], says: str) -> None:
+    profile = load_profile("lab")
+    host = open_host("box", profile.hosts["workstation"])
+    assert says in places.wrong_copy(host, found, "ours").line()

@@ -180,6 +180,14 @@ def told(findings: Any) -> list[dict[str, Any]]:
 
 class RepairParams(Placed, frozen=True, kw_only=True):
     path: Dataset
+    tasks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The instruction of task 0, 1, ..., where it stands nowhere in the dataset.",
+            extra={"option": "task", "commas": False},
+        ),
+    ] = ()
+    retime: Annotated[bool, Meta(description="Set timestamps that are off, from the frame rate.")] = False
     dry_run: Annotated[bool, Meta(description="Only say what would be done.")] = False
 
 
@@ -195,7 +203,7 @@ async def repair(ctx: Context, params: RepairParams) -> AsyncIterator[Event]:
     def look(work: Work) -> RepairPlan:
         from dm_isaac_g1.data.repair import plan_repair
 
-        return plan_repair(folder(params.path))
+        return plan_repair(folder(params.path), tasks=params.tasks, retime=params.retime, work=work)
 
     def carry_out(work: Work) -> None:
         from dm_isaac_g1.data.repair import repair

@@ -12,6 +12,7 @@ itself has (its Hugging Face login, or HF_TOKEN in its own ~/.config/dm-g1/.env)
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
@@ -130,7 +131,7 @@ def wrong_copy(host: Host, found: Mapping[str, Any], ours: str) -> DmG1Error:
     if found.get("problem"):
         return RemoteFailed(f"its datasets folder cannot be used: {found['problem']}", where=where)
     if found.get("missing"):
-        fix = f"""`dm-g1 remote exec --host {host.name} "{python} -m pip install {found["missing"]}"`"""
+        fix = f'`dm-g1 remote exec --host {host.name} "{python} -m pip install {" ".join(requirements())}"`'
         return RemoteFailed(f"its dm-g1 cannot start: {python} has no module {found['missing']}", where=where, fix=fix)
     if not found.get("folder"):
         return RemoteFailed(
@@ -145,6 +146,16 @@ def wrong_copy(host: Host, found: Mapping[str, Any], ours: str) -> DmG1Error:
     else:
         fix = f"{sync} installs this one"
     return RefusedError(f"its dm-g1 is {other} ({found.get('digest')}, here {ours})", where=where, fix=fix)
+
+
+def requirements() -> list[str]:
+    """What this package needs on any host, as pip names it."""
+    from importlib.metadata import requires
+
+    from dm_isaac_g1.actions.wheel import DISTRIBUTION
+
+    needed = [each for each in requires(DISTRIBUTION) or () if "extra ==" not in each]
+    return [re.split(r"[^A-Za-z0-9._-]", each)[0] for each in needed]
 
 
 def _silent(host: Host, code: int, last: str) -> DmG1Error:
