@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import numpy as np
@@ -366,3 +367,24 @@ def test_an_interrupted_combination_goes_on_where_it_ended(three, tmp_path, monk
     assert read == [("b", 2), ("c", 0), ("c", 1), ("c", 2)]
     assert instructions(tmp_path / "out") == [task for root in three for task in instructions(root)]
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_full_disk_leaves_nothing_under_the_name_and_the_same_command_goes_on(three, tmp_path, monkeypatch):
+    import dm_isaac_g1.data.storing as storing
+
+    real, written = storing.write_parquet, []
+
+    def full(path, *more):
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        real(path, *more)
+
+    monkeypatch.setattr(storing, "write_parquet", full)
+    with pytest.raises(DataProblem) as caught:
+        combine(three, tmp_path / "out")
+    assert caught.value.finding.code == "disk-full" and "episode_000004.parquet" in caught.value.line()
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(storing, "write_parquet", real)
+    assert combine(three, tmp_path / "out").episodes == 9
+    assert instructions(tmp_path / "out") == [task for root in three for task in instructions(root)]
