@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from dm_isaac_g1 import __version__
 from dm_isaac_g1.core import units
 from dm_isaac_g1.data.problems import DataProblem, RefusedOutput
@@ -171,7 +173,7 @@ class Output:
         `record`: what is to be known of it again, in JSON.
         """
         row = {"episode": episode, "record": dict(record)}
-        data = json.dumps(row, allow_nan=False).encode() + b"\n"
+        data = msgspec.json.encode(row) + b"\n"
         while data:
             data = data[os.write(self._stream, data) :]
         self._done[episode] = dict(record)
@@ -221,7 +223,7 @@ class Output:
         if len(whole) != len(data):
             os.truncate(path, len(whole))
         for line in whole.splitlines():
-            row = json.loads(line)
+            row = msgspec.json.decode(line)
             self._done[int(row["episode"])] = row["record"]
 
     def _write_marker(self, *, complete: bool) -> None:

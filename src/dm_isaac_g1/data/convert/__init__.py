@@ -12,18 +12,33 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dm_isaac_g1.data.convert.engine import ConversionResult, convert, convert_to_groot, convert_to_inspire
+    from dm_isaac_g1.data.convert.engine import ConversionResult as ConversionResult
+    from dm_isaac_g1.data.convert.engine import convert as convert
+    from dm_isaac_g1.data.convert.engine import convert_to_groot as convert_to_groot
+    from dm_isaac_g1.data.convert.engine import convert_to_inspire as convert_to_inspire
+    from dm_isaac_g1.data.convert.episode import convert_episode as convert_episode
+    from dm_isaac_g1.data.convert.handmaps import dex3_to_inspire as dex3_to_inspire
+    from dm_isaac_g1.data.convert.handmaps import gripper_to_inspire as gripper_to_inspire
+    from dm_isaac_g1.data.convert.planning import plan as plan
 
-__all__ = ["ConversionResult", "convert", "convert_to_groot", "convert_to_inspire"]
+_HOMES = {
+    "ConversionResult": "engine",
+    "convert": "engine",
+    "convert_episode": "episode",
+    "convert_to_groot": "engine",
+    "convert_to_inspire": "engine",
+    "dex3_to_inspire": "handmaps",
+    "gripper_to_inspire": "handmaps",
+    "plan": "planning",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Loaded when asked for: numpy and pyarrow come with them."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dm_isaac_g1.data.convert import engine
-
-    return getattr(engine, name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -5,7 +5,7 @@ The same inputs give the same bytes, so that episodes may be spread over process
 
 from __future__ import annotations
 
-from functools import lru_cache
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dm_isaac_g1.core.hands import SIDES
-from dm_isaac_g1.data.carry import carried, check_order
+from dm_isaac_g1.data.carry import TOLERANCE_S, carried, check_order
 from dm_isaac_g1.data.convert.handmaps import beyond, to_inspire
 from dm_isaac_g1.data.convert.layouts import hand_names
 from dm_isaac_g1.data.convert.planning import ConversionPlan, Job, Piece, Target
 from dm_isaac_g1.data.dataset import Dataset
-from dm_isaac_g1.data.problems import DataProblem, Finding
+from dm_isaac_g1.data.problems import DataError, DataProblem, Finding, IntegrityError
 from dm_isaac_g1.data.storing import Stored, store
 from dm_isaac_g1.data.versions.kept import Pictures
 
@@ -59,29 +59,44 @@ def convert_episode(plan: ConversionPlan, job: Job, out: Path, pictures: Picture
             tasks=plan.tasks,
             dataset=dataset,
             videos={camera: located.videos[key] for camera, key in plan.cameras.items()},
-            pictures={
-                camera: (pictures or {})[key] for camera, key in plan.cameras.items() if key in (pictures or {})
-            },
+            pictures={camera: (pictures or {})[key] for camera, key in plan.cameras.items() if key in (pictures or {})},
         )
     except DataProblem as problem:
+        if isinstance(problem, DataError) and problem.finding.fix is None:
+            problem = problem.with_fix(f"--drop-episode {job.episode.index} leaves it out")
         raise problem.within(plan.root, job.episode.index) from None
     return EpisodeRecord(stored=stored, clipped=clipped, grippers=grippers, findings=tuple(findings))
 
 
-@lru_cache(maxsize=2)
+_kept = threading.local()
+
+
 def _opened(root: Path, fingerprint: str) -> Dataset:
-    """Open once in each process; `fingerprint`: anew when its files changed."""
-    del fingerprint
-    return Dataset.open(root)
+    """Open once in each thread; `fingerprint`: anew when its files changed."""
+    if getattr(_kept, "key", None) != (root, fingerprint):
+        _kept.dataset, _kept.key = Dataset.open(root), (root, fingerprint)
+    dataset: Dataset = _kept.dataset
+    return dataset
 
 
 def _check(plan: ConversionPlan, source: Columns, dataset: Dataset, job: Job) -> None:
     seen = {name: values for name, values in source.items() if not (plan.retime and name == "timestamp")}
+    fixes = {"ragged-timestamps": "--retime writes them anew from the frame rate", "wrong-number": "--renumber"}
     try:
         check_order(seen, dataset, job.episode, numbers=not plan.renumber)
     except DataProblem as problem:
-        fixes = {"ragged-timestamps": "--retime writes them anew from the frame rate", "wrong-number": "--renumber"}
         raise problem.with_fix(fixes.get(problem.finding.code)) from None
+    if not plan.retime and abs(first := float(source["timestamp"][0])) > TOLERANCE_S:
+        what = f"timestamps begin at {first:.6f} s, expected 0: videos are shown by them"
+        raise IntegrityError(
+            "ragged-timestamps",
+            what,
+            file=job.episode.file,
+            episode=job.episode.index,
+            frame=0,
+            joint="timestamp",
+            fix=fixes["ragged-timestamps"],
+        )
 
 
 def converted(
@@ -119,7 +134,8 @@ def _filled(
             to_inspire(values, piece.hand, piece.side, plan.hands, part)
             counts = beyond(values, piece.hand, piece.side, plan.hands)
             for name, number in zip(hand_names(piece.hand, piece.side), counts.tolist(), strict=True):
-                clipped[f"{target.column}: {name}"] = number
+                if number:
+                    clipped[f"{target.column}: {name}"] = number
     return out
 
 

@@ -32,6 +32,10 @@ MAPPING: dict[Format, tuple[str, int]] = {"groot": ("unitree_g1-31-23", 1), "ins
 #: GR00T's UNITREE_G1 names of the hands, beside our own for Inspire's: the same values under both.
 _HAND_NAMES = {f"{side}_inspire_hand": f"{side}_hand" for side in SIDES}
 _LOWER = ("left_leg", "right_leg", "waist")
+_WAIST = (
+    "the waist's action is the torso command (yaw, pitch, roll) by name: Unitree does not say whether it means the "
+    "joints or the torso's attitude"
+)
 TASK = {"human.task_description": {"original_key": "task_index"}}
 
 
@@ -46,6 +50,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     hand: Hand | None = None
     side: Side | None = None
     constants: tuple[float, ...] = ()
+    #: Of an action: the state's values, as the source has no command for it.
+    observed: bool = False
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -117,7 +123,13 @@ def plan(dataset: Dataset, format: Format, **options: Any) -> ConversionPlan:
 
     Raises SchemaError (what is lacking, and the nearest family), IntegrityError (episodes are missing), UsageError.
     """
-    return _Planner(dataset, format, Options(**options)).plan()
+    if unknown := sorted(set(options) - set(Options.__struct_fields__)):
+        raise UsageError(f"no option {unknown[0]}", fix=f"there are {', '.join(Options.__struct_fields__)}")
+    try:
+        chosen = msgspec.convert(options, Options)
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error)) from None
+    return _Planner(dataset, format, chosen).plan()
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +199,7 @@ class _Planner:
         if family.name == "so101":
             raise self._wrong("not-a-g1", "is of an SO-101 arm, not of a G1")
         if family.hand is not None:
-            if wanted is not None and wanted != family.hand:
+            if wanted is not None and wanted != family.hand and {wanted, family.hand} != {"dex3", "trifinger"}:
                 raise self._wrong("other-hand", f"has {family.hand} hands by the names of its values, not {wanted}")
             return family.hand
         if wanted is None:
@@ -209,15 +221,22 @@ class _Planner:
             yield self._target(ACTION, ACTION_23, action)
             return
         yield self._target(STATE, INSPIRE_53, state)
-        yield self._target(ACTION, INSPIRE_53, action)
+        # Legs and waist without a command: as they were observed at the same moment, and said so.
+        yield self._target(ACTION, INSPIRE_53, action, {part: state[part] for part in _LOWER if part in state})
         if all(self._found(action.get(group)) for group in BASE):
             yield self._target(COMMAND, _BASE_LAYOUT, action)
 
-    def _target(self, column: str, layout: Layout, offered: Offers) -> Target:
-        pieces, lacking, constant = [], [], []
+    def _target(self, column: str, layout: Layout, offered: Offers, observed: Offers | None = None) -> Target:
+        """`observed`: what a group may be taken from where `offered` has no such column at all."""
+        pieces, lacking = [], []
+        unrecorded: dict[str, list[str]] = {"constant": [], "observed": []}
         for group in layout.groups:
             side: Side | None = next((s for s in SIDES if group.name.startswith(s) and "hand" in group.name), None)
             offer = offered.get(group.name) or offered.get(f"{side}_hand") if side else offered.get(group.name)
+            seen = (observed or {}).get(group.name)
+            if seen is not None and self._found(offer) is None and not self._partly(offer) and self._found(seen):
+                offer = seen
+                unrecorded["observed"].append(group.name)
             if (found := self._found(offer)) is not None:
                 source, names = found
                 if side is None:
@@ -234,13 +253,14 @@ class _Planner:
                         places=tuple(names[name] for name in wanted),
                         hand=self.hand if mapped else None,
                         side=side if mapped else None,
+                        observed=offer is seen,
                     )
                 )
             elif self.format == "inspire" and group.name in _LOWER and not self._partly(offer):
                 pose = POSES[self.options.body]
                 values = tuple(pose.get(name, 0.0) for name in group.names)
                 pieces.append(Piece(group=group.name, start=group.start, end=group.end, constants=values))
-                constant.append(group.name)
+                unrecorded["constant"].append(group.name)
             else:
                 lacking.append(f"{group.name} ({self._why(offer)})")
         if lacking:
@@ -248,13 +268,23 @@ class _Planner:
             what = f"cannot fill {column} of {layout.width} values: it has no {', no '.join(lacking)}"
             fix = "`--format inspire` needs arms and hands only" if self.format == "groot" else "say --hand"
             raise self._wrong("cannot-fill", f"{what}; {near}" if near else what, fix)
-        if constant:
-            what = (
-                f"{', '.join(constant)} of {column} {'is' if len(constant) == 1 else 'are'} not recorded in the source: "
-                f"constants of the pose {self.options.body!r}"
-            )
-            self._note("constant", what, column)
+        for how, groups in unrecorded.items():
+            self._tell_unrecorded(column, how, groups)
+        waist = offered.get("waist")
+        if waist is not None and "torso_yaw" in waist.names.values() and self._found(waist):
+            self._note("waist-command", _WAIST, column, severity="note")
         return Target(column, layout.names, tuple(pieces))
+
+    def _tell_unrecorded(self, column: str, how: str, groups: list[str]) -> None:
+        if not groups:
+            return
+        are = "is" if len(groups) == 1 else "are"
+        told = {
+            "constant": f"not recorded in the source: constants of the pose {self.options.body!r}",
+            "observed": "not commanded in the source: taken as observed at the same moment",
+        }[how]
+        fix = "do not train these groups on it"
+        self._note(how, f"{', '.join(groups)} of {column} {are} {told}", column, fix=fix)
 
     def _found(self, offer: Offer | None) -> tuple[str, dict[str, int]] | None:
         """The column of an offer and where in it each name stands; None where it, or a name, is not there."""
@@ -374,7 +404,9 @@ def origin(piece: Piece, hand: Hand) -> str:
     """Where a piece comes from, in words."""
     if piece.constants:
         return "constant: not recorded in the source"
-    return f"{piece.column}, a {hand} hand as Inspire joints" if piece.hand is not None else str(piece.column)
+    if piece.hand is not None:
+        return f"{piece.column}, a {hand} hand as Inspire joints"
+    return f"{piece.column}{', as observed: not commanded in the source' if piece.observed else ''}"
 
 
 def describe(plan: ConversionPlan) -> Mapping[str, Any]:
@@ -383,7 +415,12 @@ def describe(plan: ConversionPlan) -> Mapping[str, Any]:
         target.column: {
             piece.group: {"constant": "not recorded in the source", "values": list(piece.constants)}
             if piece.constants
-            else {"from": piece.column, "places": list(piece.places), **({"hand": piece.hand} if piece.hand else {})}
+            else {
+                "from": piece.column,
+                "places": list(piece.places),
+                **({"hand": piece.hand} if piece.hand else {}),
+                **({"observed": "not commanded in the source"} if piece.observed else {}),
+            }
             for piece in target.pieces
         }
         for target in plan.targets
