@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -83,6 +84,17 @@ def test_an_episode_that_no_file_has_is_an_error(tmp_path):
     with pytest.raises(IntegrityError, match="no parquet file has its rows") as caught:
         Dataset.open(root).read(3)
     assert caught.value.finding.place.episode == 3 and str(root) in caught.value.line()
+
+
+def test_shared_files_that_info_json_denies_say_how_to_split_them(tmp_path):
+    root = copy_of(tmp_path, "dex3", layout="combined")
+    path = root / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["data_path"] = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+    path.write_text(json.dumps(info))
+    with pytest.raises(IntegrityError, match="episode 1 has no file") as caught:
+        Dataset.open(root).read(1)
+    assert "data split" in (caught.value.finding.fix or "")
 
 
 def test_rows_of_an_episode_that_lie_apart_are_an_error(tmp_path):

@@ -123,7 +123,7 @@ class _Combination:
         """What is right as it is, and may still surprise."""
         if len({source.weight for source in self._sources}) > 1:
             what = (
-                "the weights are noted in meta/combined.json; GR00T and LeRobot draw from all frames of a dataset alike"
+                "the weights are only noted in meta/combined.json: trainers draw from all frames of one dataset alike"
             )
             fix = "give the datasets to the trainer one by one with mix ratios, or choose --episodes"
             self._note(Finding(code="weights-noted", severity="note", what=what, fix=fix, place=Place(COMBINED)))

@@ -3,7 +3,7 @@
 Weights are how often a trainer should draw from each input, as the mix ratios of GR00T's mixtures. They are written
 down in meta/combined.json and change neither frames nor statistics: repeating frames would make the dataset larger and
 its statistics those of no recording, and dropping them is what choosing episodes is for. A reader that knows nothing of
-combined.json, as GR00T's, draws from all frames alike.
+combined.json (GR00T, LeRobot, bc) draws from all frames alike.
 """
 
 from __future__ import annotations

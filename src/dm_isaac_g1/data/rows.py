@@ -40,8 +40,7 @@ class RowFiles:
         if episode.rows is None:
             path = self._path_of(episode.file)
             if not path.is_file():
-                what = f"episode {episode.index} has no file"
-                raise IntegrityError("missing-episode", what, file=episode.file, episode=episode.index)
+                raise self._no_file(episode)
             table = read_table(path, columns, file=episode.file)
             self.check_length(episode, len(table), episode.file)
             return table
@@ -51,6 +50,12 @@ class RowFiles:
                 self._stream.close()
             self._stream = _Stream(self._path_of(episode.file), episode.file, wanted)
         return self._stream.read(*episode.rows)
+
+    def _no_file(self, episode: Episode) -> IntegrityError:
+        others = [file for file in self._every_file() if not Path(file).name.startswith("episode_")]
+        fix = "`dm-g1 data split` finds episodes in shared files by their number" if others else None
+        what = f"episode {episode.index} has no file"
+        return IntegrityError("missing-episode", what, file=episode.file, episode=episode.index, fix=fix)
 
     def locate(self, episode: Episode) -> Episode:
         """The episode with the file and rows where the episode_index column has its number. Raises IntegrityError."""
@@ -73,7 +78,7 @@ class RowFiles:
         return found
 
     def _every_file(self) -> list[str]:
-        return sorted(path.relative_to(self._root).as_posix() for path in (self._root / "data").glob("*/*.parquet"))
+        return sorted(path.relative_to(self._root).as_posix() for path in (self._root / "data").rglob("*.parquet"))
 
     def _candidates(self, episode: Episode) -> Iterator[str]:
         if (self._root / episode.file).exists():
