@@ -55,6 +55,14 @@ def test_version_family_and_counts_are_told(tmp_path: Path, family: str, version
     assert (found.files, found.bytes) == (len(files), sum(path.stat().st_size for path in files))
 
 
+def test_a_relative_folder_is_one_of_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets.copy_of(tmp_path / "set", "dex1")
+    monkeypatch.chdir(tmp_path)
+    (found,) = summaries(Path("set"))
+    assert (found.name, found.path) == (".", str(tmp_path / "set"))
+    assert only(Path()).name == "set"
+
+
 def test_a_verdict_counts_until_the_dataset_changes(tmp_path: Path) -> None:
     folder = sets.copy_of(tmp_path / "set", "dex1")
     note(folder, validation={"at": time.time(), "valid": True, "deep": True, "errors": 0, "warnings": 2})

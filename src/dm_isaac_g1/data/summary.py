@@ -69,7 +69,9 @@ def summaries(folder: Path, host: str = "local") -> list[DatasetSummary]:
     """The datasets below a folder of this machine (or the one that it is), by path."""
     seen: dict[str, DatasetRow] = {}
     while True:
-        answer = ask_datasets(str(folder), {path: row.known for path, row in seen.items() if row.texts is not None})
+        answer = ask_datasets(
+            str(folder.absolute()), {path: row.known for path, row in seen.items() if row.texts is not None}
+        )
         found = msgspec.convert(answer, DatasetRows)
         fresh = sum(row.texts is not None for row in found.rows)
         seen = {row.path: merged(row, seen.get(row.path)) for row in found.rows}
