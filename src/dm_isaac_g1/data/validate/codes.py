@@ -39,6 +39,7 @@ TABLE: dict[str, dict[str, Code]] = {
         "unknown-version": Code("error", "codebase_version is none of v2.0, v2.1, v3.0."),
         "no-features": Code("error", "info.json has no features."),
         "bad-feature": Code("error", "A feature has no dtype."),
+        "bad-feature-name": Code("error", "A feature's name cannot be a folder's or a column's."),
         "feature-without-shape": Code("error", "A feature has no shape; lerobot fails with KeyError 'shape'."),
         "bad-shape": Code("error", "A feature's shape is no list of positive numbers."),
         "bad-fps": Code("error", "fps is missing, or no positive number."),
@@ -68,6 +69,11 @@ TABLE: dict[str, dict[str, Code]] = {
         "no-episodes-jsonl": Code("error", "meta/episodes.jsonl is missing.", _REPAIR),
         "no-tasks-jsonl": Code(
             "error", "meta/tasks.jsonl is missing.", "dm-g1 data repair --path {path} --task 'WHAT THE ROBOT DOES'"
+        ),
+        "no-tasks-parquet": Code(
+            "error",
+            "v3.0: meta/tasks.parquet is missing.",
+            "dm-g1 data repair --path {path} --task 'WHAT THE ROBOT DOES'",
         ),
         "no-episodes-parquet": Code("error", "v3.0: meta/episodes has no files.", _AGAIN),
         "no-episodes": Code("error", "The list of episodes is empty."),
@@ -185,7 +191,6 @@ TABLE: dict[str, dict[str, Code]] = {
     },
     "Only with --for lerobot": {
         "lerobot-info": Code("error", "info.json lacks a key that lerobot reads."),
-        "lerobot-feature-name": Code("error", "A feature's name has a slash in it."),
         "lerobot-episodes-stats": Code(
             "error", "v2.1: meta/episodes_stats.jsonl is missing, or lacks an episode.", _STATS
         ),

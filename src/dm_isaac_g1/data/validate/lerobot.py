@@ -32,12 +32,6 @@ def info(subject: Subject) -> Iterator[Finding]:
             yield subject.finding("lerobot-info", f"no {key}", file=INFO)
 
 
-def feature_names(subject: Subject) -> Iterator[Finding]:
-    for key in subject.info.features:
-        if "/" in key:
-            yield subject.finding("lerobot-feature-name", f"feature {key!r} has a slash in it", file=INFO, joint=key)
-
-
 def statistics(subject: Subject) -> Iterator[Finding]:
     """v2.1: a row for every episode. v2.0: meta/stats.json. v3.0 does without."""
     if subject.info.version == "2.0" and STATS not in subject.files:
@@ -123,4 +117,4 @@ def old_stats(subject: Subject) -> Iterator[Finding]:
             yield subject.finding.of(problem, file=STATS)
 
 
-CHECKS = (info, feature_names, statistics, timestamps, task_numbers, orphans, old_stats)
+CHECKS = (info, statistics, timestamps, task_numbers, orphans, old_stats)

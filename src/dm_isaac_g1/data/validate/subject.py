@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dm_isaac_g1.data.dataset import Dataset
-from dm_isaac_g1.data.episodes import Clip, Episode, read_episodes, read_tasks
+from dm_isaac_g1.data.episodes import TASKS_V3, Clip, Episode, read_episodes, read_tasks
 from dm_isaac_g1.data.families import Family, family_of
 from dm_isaac_g1.data.info import Info, data_file, data_file_v3, read_info, video_file, video_file_v3
 from dm_isaac_g1.data.problems import DataProblem
@@ -56,7 +56,10 @@ class Subject:
         try:
             return read_tasks(self.root, self.info)
         except DataProblem as problem:
-            self.gathered.add([self.finding.of(problem)])
+            found = self.finding.of(problem)
+            if found.code == "file-missing":  # only v3.0's is called so
+                found = self.finding("no-tasks-parquet", found.what, file=TASKS_V3)
+            self.gathered.add([found])
             return None
 
     def _episodes(self) -> list[Episode]:
