@@ -97,7 +97,7 @@ def again(source: Path, output: Path) -> Path:
 def conversion(output: Path, source: Path, form: str) -> Work:
     from dm_isaac_g1.data.convert import engine
 
-    return lambda: engine.convert(source, output, format=form)
+    return lambda: engine.convert(source, output, form, stats=False)
 
 
 def splitting(output: Path, source: Path) -> Work:

@@ -160,6 +160,11 @@ def test_a_row_of_what_is_no_number_is_refused_with_its_place(wrong: float) -> N
     assert refused.value.finding.place.joint == "action"
 
 
+def test_a_value_whose_square_is_infinite_is_refused() -> None:
+    with pytest.raises(DataError, match="action"):
+        episodes_stats_row({"first": np.zeros(5), "action": np.array([0.0, 1e300, 0, 0, 0])})
+
+
 def test_pictures_statistics_stay_and_are_computed_only_when_asked(tmp_path: Path) -> None:
     root = copy_of(tmp_path / "set", "dex1", video="h264", cameras=1)
     camera = next(name for name, f in read(root, "meta/info.json")["features"].items() if f["dtype"] == "video")

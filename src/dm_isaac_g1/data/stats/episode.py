@@ -67,7 +67,11 @@ def _reduce(rows: Rows, quantiles: tuple[float, ...], name: Callable[[int], str]
     more = quantiles_of(rows, quantiles) if quantiles else []
     mean = rows.sum(axis=1) / rows.shape[1]
     rows -= mean[:, None]
-    std = np.sqrt(np.einsum("ij,ij->i", rows, rows) / rows.shape[1])
+    with np.errstate(over="ignore"):
+        std = np.sqrt(np.einsum("ij,ij->i", rows, rows) / rows.shape[1])
+    if not np.isfinite(std).all():
+        what = f"column {name(int(np.argwhere(~np.isfinite(std))[0][0]))} holds values too large to square"
+        raise DataError("not-finite", what)
     found = {"min": low, "max": high, "mean": mean, "std": std}
     return found | {quantile_name(q): value for q, value in zip(quantiles, more, strict=True)}
 
