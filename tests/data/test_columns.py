@@ -116,6 +116,13 @@ def test_values_with_more_axes_are_read_one_after_the_other(kind):
     assert refused(SchemaError, rows, kind, width=4).code == "wrong-width"
 
 
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.list_(pa.float32()), 0), pa.list_(pa.float32(), 0), pa.list_(pa.float32())]
+)
+def test_frames_of_nothing_are_refused(kind):
+    assert refused(SchemaError, [[], []], kind).code == "wrong-width"
+
+
 def test_texts_are_no_numbers():
     for width in (1, 3):
         assert refused(SchemaError, ["a", "b"], width=width).code == "not-numbers"

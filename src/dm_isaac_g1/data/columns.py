@@ -201,6 +201,8 @@ def _flat(array: Any, where: _Where, width: int) -> Any:
     while _is_list(inner.type) or pa.types.is_fixed_size_list(inner.type):
         inner, size = _opened(inner, where, width, count)
         count *= size
+        if not count:
+            raise where.schema("wrong-width", f"frames of 0 values, meta/info.json says {width}")
     _check_numeric(inner.type, where)
     if count != width:
         raise where.schema("wrong-width", f"frames of {count} values, meta/info.json says {width}")
