@@ -190,7 +190,10 @@ class DatasetsRoom(Room):
         self.view.chosen = (host, path)
         self._staged = self._staged and self.stage != "problems"
         self.select(self.view.dataset)
-        self.action_sync_all()
+        if not self.relayout():
+            for pane in (self.facts, self.problems, self.joints):
+                pane.sync()
+        self.offer()
 
     @on(events.Click, "#datasets")
     def _clicked(self, event: events.Click) -> None:

@@ -67,7 +67,7 @@ class Rows(ScrollView, can_focus=True):
             self.refresh()
             return
         for y, (old, new) in enumerate(zip(before, self._rows, strict=True)):
-            if not old.is_same(new):
+            if old is not new and not old.is_same(new):
                 self._strips.pop(y, None)
                 self.refresh(Region(0, y - self._offset(y), self._width, 1))
 

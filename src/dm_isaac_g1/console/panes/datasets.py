@@ -237,6 +237,8 @@ class Datasets(Rows):
     def __init__(self, view: DatasetView) -> None:
         super().__init__(id="datasets", selectable=True, head=True)
         self.view = view
+        #: Rows by key, and what each was made from: hundreds cost more than a key press may take.
+        self._made: dict[str, tuple[object, Content]] = {}
         retitle(self, title("Datasets"))
 
     def concerns(self, topics: frozenset[str]) -> bool:
@@ -262,6 +264,8 @@ class Datasets(Rows):
             return
         layout = columns.fit(COLUMNS, width, least=20)
         largest = max((each.bytes for _, found in listed for each in found), default=0)
+        if len(self._made) > 4 * sum(len(found) for _, found in listed) + 100:
+            self._made.clear()
         rows: list[Content] = [columns.titles(COLUMNS, layout)]
         keys: list[str | None] = [None]
         for host, found in listed:
@@ -269,9 +273,7 @@ class Datasets(Rows):
             keys.append(None)
             away = host.status.state in ("away", "refused", "off")
             for each in found:
-                line = columns.row(COLUMNS, layout, cells(each, self.view, largest))
-                # What is shown of a host that is away is old: it stands back, its head says since when.
-                rows.append(Content.styled(line.plain, FAINT) if away else line)
+                rows.append(self._row(each, layout, largest, away))
                 keys.append(key_of(each))
             if not found:
                 rows.append(_nothing(host))
@@ -281,6 +283,28 @@ class Datasets(Rows):
             keys += [None] * len(FIRST_STEPS)
         self.show(rows, keys)
         self.select("\0".join(self.view.chosen) if self.view.chosen else None)
+
+    def _row(self, dataset: DatasetSummary, layout: Sequence[tuple[int, int]], largest: int, away: bool) -> Content:
+        key, now = key_of(dataset), self.view.clock()
+        task = doing(dataset, self.view.tasks())
+        stamp = (
+            dataset,
+            layout,
+            largest,
+            away,
+            (dataset.host, dataset.path) in self.view.marked,
+            (task.id, task.share) if task is not None else None,
+            shown.age(now - dataset.changed),
+            mark_of(dataset, now),
+        )
+        before = self._made.get(key)
+        if before is not None and before[0] == stamp:
+            return before[1]
+        line = columns.row(COLUMNS, layout, cells(dataset, self.view, largest))
+        # What is shown of a host that is away is old: it stands back, its head says since when.
+        made = Content.styled(line.plain, FAINT) if away else line
+        self._made[key] = stamp, made
+        return made
 
     def _retitle(self, found: list[DatasetSummary]) -> None:
         if not found:
