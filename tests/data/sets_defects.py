@@ -61,8 +61,9 @@ def _value(value: float | None, place: int | None = PLACE) -> Callable[[Path], N
             rows = table[column].to_pylist()
             if place is None:
                 rows[first + FRAME] = value
-            else:
-                rows[first + FRAME][place] = value
+                # pyarrow below 21 cannot write a fixed_size_list with an entry that is null.
+                return set_column(table, column, rows, pa.list_(table.schema.field(column).type.value_type))
+            rows[first + FRAME][place] = value
             return set_column(table, column, rows)
 
         change_episode(root, change)
@@ -260,6 +261,7 @@ SEVENTEEN: dict[str, Callable[[Path], None]] = {
 }
 
 DEFECTS: dict[str, Callable[[Path], None]] = SEVENTEEN | {
+    "null_inside": _value(None),
     "wrong_file_index": _wrong_file_index,
     "video_folders_bare": _video_folders("{chunk}/{camera}"),
     "video_folders_flat": _video_folders("observation.images.{camera}"),

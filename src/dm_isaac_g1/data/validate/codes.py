@@ -184,7 +184,12 @@ TABLE: dict[str, dict[str, Code]] = {
         "groot-annotation": Code("error", "human.task_description is missing, or points to no column.", _GROOT),
         "groot-stats": Code("error", "meta/stats.json is missing or incomplete: the loader asserts it.", _STATS),
         "groot-relative-stats": Code(
-            "error", "meta/relative_stats.json lacks a relative action, or has another horizon or width.", _STATS
+            "error", "meta/relative_stats.json has a relative action with another horizon or width.", _STATS
+        ),
+        "groot-no-relative-stats": Code(
+            "warning",
+            "meta/relative_stats.json lacks a relative action: training computes it first, for minutes.",
+            _STATS,
         ),
         "groot-short-episode": Code("warning", "An episode shorter than the horizon gives no training window."),
         "groot-orphan": Code("error", "A parquet file that no episode has goes into NVIDIA's statistics."),

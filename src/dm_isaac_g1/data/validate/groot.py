@@ -137,7 +137,7 @@ def relative_statistics(subject: Subject) -> Iterator[Finding]:
         steps = {key: found.get(key) for key in SIX}
         if known is None or not found:
             what = f"says nothing of {name}" if known is not None else "No such file"
-            yield subject.finding("groot-relative-stats", what, file=RELATIVE_STATS, joint=name)
+            yield subject.finding("groot-no-relative-stats", what, file=RELATIVE_STATS, joint=name)
         elif any(not isinstance(rows, list) or len(rows) != ACTION_HORIZON for rows in steps.values()):
             counts = sorted({len(rows) if isinstance(rows, list) else 0 for rows in steps.values()})
             what = f"{name} has {counts} steps, UNITREE_G1 predicts {ACTION_HORIZON}"
