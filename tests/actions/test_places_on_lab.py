@@ -202,6 +202,19 @@ async def test_a_job_goes_on_by_itself_and_its_end_and_cause_are_seen(lab: Path)
         assert "nowhere" in job["cause"]
 
 
+async def test_a_job_is_stopped_as_by_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
+    mark = f"4{os.getpid() % 10000:04d}.5"
+    code = ENDLESS.format(mark=mark, stops="work.check() is None")
+    async with context(env=patched(tmp_path / "p", "dm_isaac_g1.data.split", "split", code)) as ctx:
+        started = result(await perform(ctx, "data.split", input="a", output="d", on="workstation", detach=True))
+        while not running(f"sleep {mark}"):
+            await asyncio.sleep(0.05)
+        events = await perform(ctx, "train.stop", job_id=started.data["id"], wait=True)
+        assert any("interrupted at once" in event.text for event in events if isinstance(event, ev.Progress))
+        assert result(events).data["state"] == "stopped"
+        assert running(f"sleep {mark}") == []
+
+
 async def test_a_job_needs_a_host() -> None:
     async with context() as ctx:
         wrong = failure(await perform(ctx, "data.split", input="a", output="b", detach=True))

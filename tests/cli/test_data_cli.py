@@ -216,3 +216,16 @@ def test_what_a_dataset_says_commands_no_terminal(capsys: pytest.CaptureFixture[
 def test_json_lines_are_as_the_schema_says() -> None:
     (failure,) = lines(dm_g1("--json", "data", "split", "--input", "nowhere", "--output", "b"))
     assert (failure["event"], failure["code"]) == ("failure", 1)
+
+
+@pytest.mark.parametrize("action", ["data.validate", "data.show", "data.repair"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"findings": [1, None], "left_out": "many", "lines": 5},
+        {"episode": 1, "columns": "x", "cameras": [{"rgb": 5}], "episodes": []},
+        {"name": [], "columns": [[]], "ranges_of": {}},
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_no_accident_of_ours(action: str, data: dict[str, object]) -> None:
+    assert all(isinstance(line, str) for line in data_views.shown(action, {**data, "host": "box"}))

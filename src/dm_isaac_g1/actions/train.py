@@ -217,9 +217,11 @@ def stop_lines(job: JobInfo, mode: str) -> tuple[str, ...]:
     save = (
         "It saves a checkpoint and ends." if job.spec.stop_file else "It goes on until its next checkpoint, then ends."
     )
+    trains = job.spec.kind == "train"
     rungs = {
-        "checkpoint": save,
-        "interrupt": "Interrupt (SIGINT). Steps since the last checkpoint are lost.",
+        "checkpoint": save if trains else "It saves no checkpoints: it is interrupted at once.",
+        "interrupt": "Interrupt (SIGINT)"
+        + (". Steps since the last checkpoint are lost." if trains else ", as by Ctrl-C."),
         "terminate": "Terminate (SIGTERM).",
         "kill": "Kill what is left of it (SIGKILL).",
     }

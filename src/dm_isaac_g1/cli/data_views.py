@@ -16,6 +16,8 @@ from dm_isaac_g1.core.units import UNKNOWN, duration, many, size
 #: Findings under which the file names would drown what is said: the rest is counted.
 MOST = 100
 INDENT = " " * 8
+#: Where a result comes from that names no host.
+LOCAL = "here"
 
 Graphics = Literal["none", "blocks", "sixel", "kitty"]
 
@@ -70,6 +72,14 @@ def findings(found: Sequence[Mapping[str, Any]], *, left_out: int = 0, width: in
             out.append(f"{INDENT}-> {each['fix']}")  # a command in one piece can be copied
     left_out += max(0, len(found) - MOST)
     return [*out, f"… and {left_out} more; --json tells them"] if left_out else out
+
+
+def shown(action: str, data: Mapping[str, Any]) -> list[str]:
+    """`result`, or a line that says so where the data, which a host may have sent, is none."""
+    try:
+        return result(action, data)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return [f"{data.get('host') or LOCAL}: an answer that makes no sense"]
 
 
 def result(action: str, data: Mapping[str, Any]) -> list[str]:

@@ -79,7 +79,7 @@ class TextWriter:
             case ev.Result():
                 self._flush()
                 self.close()
-                for line in data_views.result(self._action, clean_tree(event.data)):  # type: ignore[arg-type]
+                for line in data_views.shown(self._action, clean_tree(event.data)):  # type: ignore[arg-type]
                     click.echo(line)
                 if event.text and self._action not in QUIET:
                     self._say(f"dm-g1: {event.text}" if event.code else event.text, err=event.code != 0)
