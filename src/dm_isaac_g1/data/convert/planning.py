@@ -93,9 +93,9 @@ class ConversionPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What is read of the source."""
+        """What is read of the source. Its `index` is not: it is counted anew."""
         wanted = [piece.column for target in self.targets for piece in target.pieces if piece.column is not None]
-        return (*dict.fromkeys(wanted), *DEFAULT_COLUMNS)
+        return (*dict.fromkeys(wanted), *(column for column in DEFAULT_COLUMNS if column != "index"))
 
     @property
     def frames(self) -> int:
