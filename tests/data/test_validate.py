@@ -241,6 +241,30 @@ def test_an_episode_number_without_bounds_costs_neither_time_nor_memory(tmp_path
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("defect", ["nan", "null_inside", "short_vector"])
+@pytest.mark.parametrize("version", ["2.1", "3.0"])
+def test_a_file_too_large_to_hold_is_read_an_episode_at_a_time(
+    version: str, defect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dm_isaac_g1.data.validate.rows.AT_ONCE", 0)
+    root = copy_of(tmp_path, "dex3", version=version, defect=defect)
+    place = only(root, NAMED.get(defect, ("null",))[0], deep=True).place
+    assert (place.episode, place.frame) == (1, 7)
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
+    root = copy_of(tmp_path, "so101")
+    path = root / "data/chunk-000/episode_000001.parquet"
+    table = pq.read_table(path)
+    swollen = pa.array([[0.0] * 100_000] * 41, pa.list_(pa.float32()))
+    pq.write_table(set_column(table, "action", swollen, swollen.type), path)
+    assert "action holds 4100000 values" in only(root, "wrong-width").what
+    rows = pa.table({"timestamp": pa.array(np.zeros(11_000_000, np.float32))})
+    pq.write_table(rows, path)
+    assert path.stat().st_size < 1 << 20
+    assert "11000000 rows" in only(root, "too-many-rows").what
+
+
 def test_a_link_out_of_the_dataset_is_not_followed(tmp_path: Path) -> None:
     root = copy_of(tmp_path / "set", "dex3")
     outside = tmp_path / "outside.parquet"

@@ -30,6 +30,7 @@ from dm_isaac_g1.data.repairing import Create, MoveFolder, RelocateEpisodes, Rep
 from dm_isaac_g1.data.rows import episode_rows
 from dm_isaac_g1.data.validate.meta import shown
 from dm_isaac_g1.data.validate.pieces import TOLERANCE_S
+from dm_isaac_g1.data.validate.rows import refuse_hostile
 from dm_isaac_g1.data.validate.subject import Subject
 from dm_isaac_g1.data.videofolders import misplaced
 from dm_isaac_g1.data.work import Work
@@ -148,6 +149,7 @@ class _Planning:
         self.subject.work.check()
         path = self.subject.path_of(file)
         with open_parquet(path, file=file) as parquet:
+            refuse_hostile(parquet, file)
             return integers(read_open(parquet, [column], path=path, file=file), column, file=file)
 
     # --- Tasks and episodes -------------------------------------------------------------------------------------------

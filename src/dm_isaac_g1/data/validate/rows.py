@@ -17,16 +17,16 @@ from dm_isaac_g1.data.columns import integers, matrix, open_parquet, read_open, 
 from dm_isaac_g1.data.episodes import Episode
 from dm_isaac_g1.data.info import DEFAULT_COLUMNS, Feature
 from dm_isaac_g1.data.problems import DataProblem, Finding, IntegrityError
-from dm_isaac_g1.data.rows import episode_rows
+from dm_isaac_g1.data.rows import RowFiles, episode_rows
 from dm_isaac_g1.data.validate.limits import Limits, watched
 from dm_isaac_g1.data.validate.pieces import CHECKS, Piece
 from dm_isaac_g1.data.validate.subject import Subject
 
 #: Bytes of parquet up to which a fast validation reads all values, too: a second of work.
 FEW = 64 << 20
-#: Frames in one file: at 30 a second, a week without a break.
-MOST_ROWS = 20_000_000
-#: Uncompressed bytes up to which a file is read at once; a larger one column by column.
+#: Frames in one file and in one episode: at 30 a second, four days and nine hours without a break.
+MOST_ROWS, LONGEST = 10_000_000, 1_000_000
+#: Bytes of values up to which a file is read at once; of a larger one, an episode at a time.
 AT_ONCE = 256 << 20
 
 Stored = dict[str, dict[str, tuple[int, str]]]
@@ -123,7 +123,7 @@ class _Rows:
     def _read(self, file: str, columns: list[str]) -> pa.Table:
         path = self.subject.path_of(file)
         with open_parquet(path, file=file) as parquet:
-            _refuse_hostile(parquet, file)
+            refuse_hostile(parquet, file)
             return read_open(parquet, columns, path=path, file=file)
 
     # --- One file ---------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class _Rows:
         try:
             path = self.subject.path_of(file)
             with open_parquet(path, file=file) as parquet:
-                _refuse_hostile(parquet, file)
+                refuse_hostile(parquet, file)
                 yield from self._of_file(parquet, file, episodes, alone)
         except DataProblem as problem:
             self.start = None
@@ -220,14 +220,42 @@ class _Rows:
             columns = {k: f for k, f in columns.items() if k in suspects}
         if not columns:
             return
-        size = sum(parquet.metadata.row_group(i).total_byte_size for i in range(parquet.metadata.num_row_groups))
-        for group in [list(columns)] if size <= AT_ONCE else [[column] for column in columns]:
+        yield from self._swollen(parquet, columns, file)
+        tables: Iterator[tuple[int, pa.Table]]
+        if parquet.metadata.num_rows * sum(8 * f.width for f in columns.values()) <= AT_ONCE:
+            table = read_open(parquet, list(columns), path=path, file=file)
+            tables = ((number, table.slice(first, end - first)) for number, first, end in pieces)
+        else:
+            tables = self._one_by_one(file, list(columns), pieces)
+        for number, rows in tables:
             self.subject.work.check()
-            table = read_open(parquet, group, path=path, file=file)
-            for column in group:
-                for number, first, end in pieces:
-                    rows = table if len(pieces) == 1 else table.slice(first, end - first)
-                    yield from self._column(rows, column, columns[column], file, number)
+            for column, feature in columns.items():
+                yield from self._column(rows, column, feature, file, number)
+
+    def _swollen(self, parquet: Any, columns: dict[str, Feature], file: str) -> Iterator[Finding]:
+        """Lists of any length may hold a thousand times the values they should: those are not read at all."""
+        metadata, names = parquet.metadata, parquet.schema_arrow.names
+        if metadata.num_columns != len(names):
+            return
+        for place, name in enumerate(names):
+            if name in columns:
+                there = sum(metadata.row_group(i).column(place).num_values for i in range(metadata.num_row_groups))
+                if there > 2 * metadata.num_rows * columns[name].width:
+                    del columns[name]
+                    what = f"column {name} holds {there} values in {metadata.num_rows} frames"
+                    yield self.subject.finding("wrong-width", what, file=file, joint=name)
+
+    def _one_by_one(
+        self, file: str, columns: list[str], pieces: list[tuple[int, int, int]]
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """Episode after episode of a large file; memory holds one."""
+        files = RowFiles(self.subject.path_of, self.info, self.subject.root)
+        for number, first, end in pieces:
+            if end - first > LONGEST:
+                what = f"{end - first} rows of one episode"
+                raise IntegrityError("too-many-rows", what, file=file, episode=number)
+            episode = Episode(index=number, length=end - first, tasks=(), file=file, start=0, rows=(first, end))
+            yield number, files.read(episode, columns)
 
     def _column(self, table: pa.Table, column: str, feature: Feature, file: str, episode: int) -> Iterator[Finding]:
         try:
@@ -285,7 +313,7 @@ def _name_of(kind: Any) -> str:
     return {"float": "float32", "double": "float64", "halffloat": "float16"}.get(str(kind), str(kind))
 
 
-def _refuse_hostile(parquet: Any, file: str) -> None:
+def refuse_hostile(parquet: Any, file: str) -> None:
     """A file of a few bytes may promise rows without end."""
     rows = parquet.metadata.num_rows
     if rows > MOST_ROWS:
