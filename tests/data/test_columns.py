@@ -116,6 +116,13 @@ def test_values_with_more_axes_are_read_one_after_the_other(kind):
     assert refused(SchemaError, rows, kind, width=4).code == "wrong-width"
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.list_(pa.float32(), 2), 3), pa.list_(pa.list_(pa.float32()))])
+def test_an_empty_row_among_more_axes_is_found(kind):
+    whole = [[1, 2], [3, 4], [5, 6]]
+    finding = refused(DataError, [whole, [[1, 2], None, [5, 6]]], kind, width=6)
+    assert (finding.code, finding.place.frame) == ("null", 1)
+
+
 @pytest.mark.parametrize(
     "kind", [pa.list_(pa.list_(pa.float32()), 0), pa.list_(pa.float32(), 0), pa.list_(pa.float32())]
 )

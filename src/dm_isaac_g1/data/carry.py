@@ -113,9 +113,16 @@ def check_order(columns: Mapping[str, Any], dataset: Dataset, episode: Episode, 
             frame = int(wrong[0]) + 1
             what = f"timestamps are {steps[frame - 1]:.6f} s apart at frame {frame}, expected {step:.6f} s"
             raise _disorder("ragged-timestamps", what, episode, frame, "timestamp")
-    if "task_index" in columns and (wrong := np.flatnonzero(~np.isin(columns["task_index"], list(dataset.tasks)))).size:
+    if "task_index" in columns:
+        _check_tasks(columns["task_index"], dataset, episode)
+
+
+def _check_tasks(values: Any, dataset: Dataset, episode: Episode) -> None:
+    if (values == values[0]).all() and int(values[0]) in dataset.tasks:  # the rule, and ten times faster to see
+        return
+    if (wrong := np.flatnonzero(~np.isin(values, list(dataset.tasks)))).size:
         frame = int(wrong[0])
-        what = f"task_index is {columns['task_index'][frame]} in frame {frame}, and no such task is listed"
+        what = f"task_index is {values[frame]} in frame {frame}, and no such task is listed"
         raise _disorder("unknown-task", what, episode, frame, "task_index")
 
 
