@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -229,3 +230,18 @@ def test_json_lines_are_as_the_schema_says() -> None:
 )
 def test_an_answer_that_makes_no_sense_is_no_accident_of_ours(action: str, data: dict[str, object]) -> None:
     assert all(isinstance(line, str) for line in data_views.shown(action, {**data, "host": "box"}))
+
+
+def test_every_command_that_an_error_names_exists_with_its_options() -> None:
+    """What repairs something is told as a command: one that is mistyped would be worse than none."""
+    actions = registry.catalogue()
+    named = 0
+    for file in (Path(registry.__file__).parents[1] / "data").rglob("*.py"):
+        for command in re.findall(r"dm-g1 (data [a-z]+[^`\n\"']*)", file.read_text()):
+            verb, *words = command.removeprefix("data ").split()
+            action = actions.get(f"data.{verb}")
+            assert action is not None, f"{file.name}: {command}"
+            known = {field.option for field in action.fields()}
+            assert {word for word in words if word.startswith("--")} <= known, f"{file.name}: {command}"
+            named += 1
+    assert named > 10

@@ -134,7 +134,7 @@ async def validate(ctx: Context, params: ValidateParams) -> AsyncIterator[Event]
     The exit code is 1 where it is not valid.
     """
     del ctx
-    need("pyarrow", *(("av",) if params.deep else ()))
+    need("pyarrow", "av")
 
     def check(work: Work) -> ValidationResult:
         from dm_isaac_g1.data.validate import validate_dataset
