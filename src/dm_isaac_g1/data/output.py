@@ -168,12 +168,14 @@ class Output:
         return len(self._done)
 
     def mark(self, episode: int, record: Mapping[str, Any]) -> None:
-        """All files of the episode are written and closed: a later try may keep them. Raises OSError.
+        """All files of the episode are written and closed: a later try may keep them. Raises OSError, ValueError (NaN).
 
         `record`: what is to be known of it again, in JSON.
         """
         row = {"episode": episode, "record": dict(record)}
         data = msgspec.json.encode(row) + b"\n"
+        if b"null" in data:  # msgspec's word for NaN, too
+            json.dumps(row, allow_nan=False)
         while data:
             data = data[os.write(self._stream, data) :]
         self._done[episode] = dict(record)
