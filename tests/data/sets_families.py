@@ -123,7 +123,7 @@ def _wbt() -> tuple[Column, ...]:
                 _column(f"{whole}.{side}_ee_pose_gripper_base", [(f"{side}_{n}", r) for n, r in pose], nesting="flat")
             )
     lower = [(joint.removesuffix("_joint"), _limits(joint)) for joint in _LEGS_WAIST]
-    pivot = [(name, (-0.5, 0.8)) for name in ("vx", "vy", "vyaw", "yaw", "pitch", "roll", "height")]
+    pivot = [(name, (-0.5, 0.5)) for name in ("vx", "vy", "vyaw", "yaw", "pitch", "roll")] + [("height", (0.5, 0.8))]
     columns.append(_column("observation.state.lower_body", lower, nesting="flat"))
     columns.append(_column("action.pivot", pivot, nesting="flat"))
     return tuple(columns)

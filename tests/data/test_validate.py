@@ -284,6 +284,13 @@ def test_a_broken_download_is_counted_and_not_recited(tmp_path: Path) -> None:
     assert result.hidden == {"missing-parquet": 30 - KEPT}
 
 
+def test_a_folder_that_is_being_written_is_not_valid(tmp_path: Path) -> None:
+    root = copy_of(tmp_path / "set.partial", "dex3")
+    assert validate_dataset(root).valid
+    (root / ".dm-g1-partial.json").write_text("{}")
+    assert validate_dataset(root).codes("error") == {"unfinished"}
+
+
 def test_no_folder_no_dataset(tmp_path: Path) -> None:
     assert validate_dataset(tmp_path / "none").codes() == {"no-dataset"}
     assert validate_dataset(tmp_path).codes() == {"not-a-dataset"}

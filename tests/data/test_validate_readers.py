@@ -56,6 +56,17 @@ def test_a_dataset_for_lerobot_alone_is_none_for_groot_and_stays_valid(tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("family", "layout"), [("hospitality", "groot"), ("wbt", "groot"), ("dex1", "inspire"), ("dex3", "inspire")]
+)
+def test_the_conversion_that_is_proposed_is_one_that_takes_this_dataset(
+    family: str, layout: str, tmp_path: Path
+) -> None:
+    found = validate_dataset(copy_of(tmp_path, family), reader="groot-n1.6").findings
+    fix = next(finding.fix for finding in found if finding.code == "groot-no-modality")
+    assert fix == f"dm-g1 data convert --input {tmp_path} --output {tmp_path}-{layout} --format {layout}"
+
+
+@pytest.mark.parametrize(
     ("change", "code"),
     [
         (lambda m: m["state"].pop("waist"), "groot-group"),

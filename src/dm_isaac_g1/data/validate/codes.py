@@ -49,6 +49,7 @@ TABLE: dict[str, dict[str, Code]] = {
         "file-missing": Code("error", "A file of meta/ is missing.", _AGAIN),
         "too-large": Code("error", "A file of meta/ is larger than any real one."),
         "not-json": Code("error", "A file of meta/ is no JSON; NaN and Infinity are none."),
+        "unfinished": Code("error", "The folder is being written, or was left half-written; the same command goes on."),
         "default-column": Code(
             "error", "info.json does not list timestamp, frame_index, episode_index, index or task_index."
         ),
@@ -217,7 +218,8 @@ class Findings:
     """Makes findings about one dataset, with its folder in the commands."""
 
     def __init__(self, root: Path) -> None:
-        self._path = shlex.quote(str(root))
+        #: Quoted for a shell.
+        self.path = shlex.quote(str(root))
 
     def __call__(
         self,
@@ -244,7 +246,7 @@ class Findings:
     def fix(self, code: str) -> str | None:
         """The command of the table, for this dataset."""
         fix = CODES[code].fix
-        return None if fix is None else fix.replace("{path}", self._path)
+        return None if fix is None else fix.replace("{path}", self.path)
 
     def of(self, problem: DataProblem, *, file: str | None = None, episode: int | None = None) -> Finding:
         """What a reader raised, placed, with the table's command where it has one."""

@@ -43,7 +43,7 @@ def info(subject: Subject) -> Iterator[Finding]:
 def modality(subject: Subject) -> Iterator[Finding]:
     """Groups, cameras and language of meta/modality.json."""
     if MODALITY not in subject.files:
-        yield subject.finding("groot-no-modality", "No such file", file=MODALITY)
+        yield subject.finding("groot-no-modality", "No such file", file=MODALITY, fix=_conversion(subject))
         return
     try:
         given = _mapping(read_json(subject.root, MODALITY))
@@ -56,7 +56,8 @@ def modality(subject: Subject) -> Iterator[Finding]:
         for name in dict.fromkeys((*names, *groups)):
             wrong = _group(subject, groups.get(name), column)
             if wrong:
-                yield subject.finding("groot-group", f"{kind}.{name} {wrong}", file=MODALITY, joint=f"{kind}.{name}")
+                what, group = f"{kind}.{name} {wrong}", f"{kind}.{name}"
+                yield subject.finding("groot-group", what, file=MODALITY, joint=group, fix=_conversion(subject))
             else:
                 widths[kind, name] = groups[name]["end"] - groups[name]["start"]
     for name in RELATIVE:
@@ -66,6 +67,16 @@ def modality(subject: Subject) -> Iterator[Finding]:
             yield subject.finding("groot-relative-widths", what, file=MODALITY, joint=name)
     yield from _video(subject, _mapping(given.get("video")))
     yield from _annotation(subject, _mapping(given.get("annotation")))
+
+
+def _conversion(subject: Subject) -> str | None:
+    """The conversion that fits: 31/23 has one value a hand, and Unitree's tables of arms and hands have no legs."""
+    family = subject.family
+    if (subject.root / "meta/conversion.json").exists() or family.hand in (None, "inspire12"):
+        return "train it with an embodiment config of its own: what UNITREE_G1 asks for is not in these recordings"
+    path = subject.finding.path
+    layout = "groot" if family.hand == "gripper" and not family.combined else "inspire"
+    return f"dm-g1 data convert --input {path} --output {path}-{layout} --format {layout}"
 
 
 def _group(subject: Subject, given: Any, column: str) -> str | None:

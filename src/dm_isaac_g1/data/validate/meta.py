@@ -9,6 +9,7 @@ from typing import Any
 from dm_isaac_g1.data.episodes import EPISODES, EPISODES_V3, TASKS, TASKS_V3
 from dm_isaac_g1.data.families import nearest_family
 from dm_isaac_g1.data.info import ACTION, DEFAULT_COLUMNS, INFO, STATE
+from dm_isaac_g1.data.output import MARKER, PARTIAL
 from dm_isaac_g1.data.problems import Finding
 from dm_isaac_g1.data.validate.subject import Subject, broken_templates
 
@@ -18,6 +19,12 @@ _SPLIT = re.compile(r"(\d{1,15}):(\d{1,15})")
 def templates(subject: Subject) -> Iterator[Finding]:
     if not subject.gathered.has("bad-path", "path-leaves-dataset"):
         yield from (subject.finding.of(problem) for problem in broken_templates(subject.info))
+
+
+def finished(subject: Subject) -> Iterator[Finding]:
+    """What dm-g1 writes has its final name only when it is whole."""
+    if subject.root.resolve().name.endswith(PARTIAL) and MARKER in subject.files:
+        yield subject.finding("unfinished", "the dataset is not finished yet")
 
 
 def default_columns(subject: Subject) -> Iterator[Finding]:
@@ -117,4 +124,4 @@ def _list_of(subject: Subject) -> str:
     return EPISODES_V3 if subject.info.version == "3.0" else EPISODES
 
 
-CHECKS = (templates, default_columns, totals, splits, names, family, episode_numbers, task_texts)
+CHECKS = (finished, templates, default_columns, totals, splits, names, family, episode_numbers, task_texts)
