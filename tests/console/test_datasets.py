@@ -253,6 +253,22 @@ async def test_two_at_once_show_how_far_they_are_and_one_is_cancelled(console, s
     assert ended == ["data.stats", "data.validate"]
 
 
+async def test_what_was_made_becomes_the_selected_one(console, asked: Asked) -> None:
+    store = sd.full()
+    made = sd.dataset("G1_Fold_Towel-inspire53", family="inspire53", validity="unknown")
+    asked.answers["data.convert"] = lambda params: [ev.Result(text="Converted", data={"path": made.path})]
+    app = console(store)
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
+        room = await entered(pilot)
+        await pilot.press("down", "c")
+        await until(pilot, lambda: screen(app) == "DataForm")
+        await pilot.press("enter")
+        await until(pilot, lambda: "✓ convert" in text_of(app))
+        assert not app._notifications  # its own pane tells it
+        store.apply(ev.Datasets(host=sd.WS, datasets=(sd.TABLE, sd.TOWEL, made)))
+        await until(pilot, lambda: room.view.chosen == (sd.WS, made.path))
+
+
 async def test_an_action_that_fails_says_why_in_the_room_and_the_rest_goes_on(console, asked: Asked) -> None:
     asked.answers["data.stats"] = lambda params: [
         ev.Failure(what="kLeftElbow is NaN", where="episode 51, frame 118", fix="leave it out", code=1)

@@ -26,6 +26,7 @@ from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.fleet.store import Store
 
 if TYPE_CHECKING:
+    from dm_isaac_g1.core.events import Result
     from dm_isaac_g1.core.profile import Profile
 
 #: The order that tab walks, and the panes that share one place where there is no room for all.
@@ -112,6 +113,8 @@ class DatasetsRoom(Room):
         self.stage = STAGE[0]
         self._staged = False
         self._by_user = False
+        #: The path or name of a dataset that was just made.
+        self._made: str | None = None
         self.datasets = Datasets(self.view)
         self.facts = Facts(self.view)
         self.problems = Problems(self.view)
@@ -173,7 +176,11 @@ class DatasetsRoom(Room):
         there = {(each.host, each.path) for each in shown}
         every = {(h.name, each.path) for h in self.view.store.hosts.values() for each in h.datasets or ()}
         self.view.marked &= every
-        if self.view.chosen not in there or not self._by_user:
+        made = next((each for each in shown if self._made in (each.path, each.name)), None)
+        if made is not None and made.validity != "partial":
+            self._by_user, self._made = True, None
+            self.select(made)
+        elif self.view.chosen not in there or not self._by_user:
             self._by_user = False
             self.select(shown[0] if shown else None)
 
@@ -212,7 +219,13 @@ class DatasetsRoom(Room):
 
     @property
     def tells_work(self) -> bool:
-        return self.work.wish() > 0 and self.maximised in (None, "work")
+        return bool(self.dm.runner.tasks) and self.maximised in (None, "work")
+
+    def note_result(self, result: Result) -> None:
+        """A dataset that was made becomes the selected one as soon as it is seen."""
+        made = result.data.get("path")
+        if isinstance(made, str) and made != (self.view.chosen or ("", ""))[1]:
+            self._made = made
 
     # -- keys
 

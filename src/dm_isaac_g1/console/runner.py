@@ -161,7 +161,8 @@ class Runner:
     def _failed(self, task: Task, error: DmG1Error) -> None:
         what = f"{error.where}: {error.what}" if error.where else error.what
         task.state, task.said, task.fix = "failed", what, error.fix or ""
-        self.app.fail(error)
+        if not (self.app.room.tells_work and self.app.room.view.wide):
+            self.app.fail(error)
 
     def _changed(self) -> None:
         """Show it, a few times a second at most."""

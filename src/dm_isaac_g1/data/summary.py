@@ -44,7 +44,7 @@ def summarise(host: str, row: DatasetRow) -> DatasetSummary:
         bytes=row.bytes,
         files=row.files,
         modified=row.newest.get("meta", 0.0),
-        changed=max(row.newest.values(), default=0.0),
+        changed=max(row.newest.values(), default=0.0) if partial else _newest(row),
         modality=row.stamps[_MODALITY] is not None,
         stats=_fresh(row),
         validity=validity,
@@ -172,9 +172,13 @@ def _fresh(row: DatasetRow) -> bool:
 def _holds(row: DatasetRow, said: Mapping[str, Any]) -> bool:
     """What a validation said is still true: nothing of the data, the videos or info.json is newer."""
     at = said.get("at")
+    return isinstance(at, (int, float)) and not isinstance(at, bool) and _newest(row) <= at + SLACK
+
+
+def _newest(row: DatasetRow) -> float:
+    """When the dataset itself was last written: what is noted beside it (verdicts, statistics) does not count."""
     info = row.stamps[_INFO]
-    newest = max(row.newest.get("", 0.0), info[0] if info else 0.0)
-    return isinstance(at, (int, float)) and not isinstance(at, bool) and newest <= at + SLACK
+    return max(row.newest.get("", 0.0), info[0] if info else 0.0)
 
 
 def _progress(row: DatasetRow, marker: str | None, done: str | None) -> dict[str, Any]:

@@ -207,7 +207,9 @@ class DataForm(ActionForm):
         width = min(96, self.app.size.width * 96 // 100) - 2 * (1 if self.app.size.height < 30 else 2) - 3
         rows: list[Content] = []
         for word, text in lines:
-            for index, line in enumerate(textwrap.wrap(shown.line(text, 400), max(20, width - _WORD))):
+            for index, line in enumerate(
+                textwrap.wrap(shown.line(text, 400), max(20, width - _WORD), break_on_hyphens=False)
+            ):
                 rows.append(Content.assemble((f"{word if index == 0 else '':<{_WORD}}", "bold $primary"), line))
         self.will.update(Content("\n").join(rows))
 

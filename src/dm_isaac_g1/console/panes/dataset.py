@@ -33,7 +33,7 @@ def facts(dataset: DatasetSummary, detail: DatasetDetail | None, now: float, wid
     lines = list(_state(dataset, detail, now, width))
     for word, values in _facts(dataset, detail, now):
         for index, value in enumerate(values):
-            wrapped = textwrap.wrap(shown.line(value, 600), max(12, width - _WORD)) or [""]
+            wrapped = textwrap.wrap(shown.line(value, 600), max(12, width - _WORD), break_on_hyphens=False) or [""]
             for number, text in enumerate(wrapped):
                 lead = word if index == number == 0 else ""
                 lines.append(Content.assemble((f"{lead:<{_WORD}}", MUTED), text))
@@ -184,10 +184,12 @@ def problem_lines(found: Iterable[DatasetFinding], width: int) -> list[Content]:
         mark = _SEVERITIES[each.severity]
         where = f"  {each.place}" if each.place and each.place not in each.what else ""
         text = shown.line(each.what + where, 600)
-        first, *rest = textwrap.wrap(text, max(12, width - 2)) or [""]
+        first, *rest = textwrap.wrap(text, max(12, width - 2), break_on_hyphens=False) or [""]
         lines.append(Content.assemble((f"{mark.glyph} ", f"bold {mark.style}"), first))
         lines += [Content(f"  {line}") for line in rest]
-        for index, line in enumerate(textwrap.wrap(shown.line(each.fix, 400), max(12, width - 4))):
+        for index, line in enumerate(
+            textwrap.wrap(shown.line(each.fix, 400), max(12, width - 4), break_on_hyphens=False)
+        ):
             lines.append(Content.assemble(("  → " if index == 0 else "    ", "$primary"), (line, MUTED)))
     return lines
 

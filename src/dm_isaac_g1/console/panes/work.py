@@ -91,14 +91,18 @@ def _left(task: Task, now: float) -> Content:
 def _said(task: Task) -> Content:
     if not task.going:
         fix = f"; {task.fix}" if task.fix else ""
-        return Content.styled(shown.line(f"{task.said}{fix}", 400), "$error" if task.state == "failed" else MUTED)
+        said = f"{_plain(task, task.said)}{fix}"
+        return Content.styled(shown.line(said, 400), "$error" if task.state == "failed" else MUTED)
     told = task.progress
     if told is None:
         return Content.styled("begins", MUTED)
-    text = shown.line(told.text, 300)
-    if task.host and text.startswith(f"{task.host}: "):
-        text = text.removeprefix(f"{task.host}: ")
+    text = _plain(task, shown.line(told.text, 300))
     return Content.assemble((figures(task), ""), (f"  {text}" if figures(task) else text, MUTED))
+
+
+def _plain(task: Task, text: str) -> str:
+    """What it said, without where: that stands beside it."""
+    return text.removeprefix(f"{task.host}: ") if task.host else text
 
 
 def figures(task: Task) -> str:
@@ -118,10 +122,14 @@ def figures(task: Task) -> str:
 def in_full(task: Task, width: int) -> list[Content]:
     """All that it said, on as many lines as that takes."""
     lines: list[Content] = []
-    for text, style, lead in ((task.said, "", ""), (task.fix, "$primary", "→ ")):
-        for index, line in enumerate(textwrap.wrap(shown.line(text, 4000), max(8, width - 6 - len(lead)))):
+    for text, style, lead in ((_plain(task, task.said), "", ""), (task.fix, "$primary", "→ ")):
+        for index, line in enumerate(_wrap(text, width - 6 - len(lead))):
             lines.append(Content.assemble("    ", (lead if index == 0 else " " * len(lead), "$primary"), (line, style)))
     return lines
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(shown.line(text, 4000), max(8, width), break_on_hyphens=False)
 
 
 class Work(Rows):
@@ -145,7 +153,17 @@ class Work(Rows):
         tasks = self.listed()
         going = sum(task.going for task in tasks)
         lately = sum(not task.going and self.view.clock() - (task.ended or 0.0) < RECENT for task in tasks)
-        return going + min(2 if self.view.wide else 1, lately)
+        more = sum(len(self._more(task, self.size.width - 4)) for task in tasks[: going + 2])
+        return going + min(2 if self.view.wide else 1, lately) + (more if lately else 0)
+
+    def _more(self, task: Task, width: int) -> list[Content]:
+        """What stands below a task's line: all of what it said, where the pane has the screen, or where it failed and
+        there is room."""
+        if self.view.zoomed == self.id:
+            return in_full(task, width)
+        ended = [each for each in self.listed() if not each.going]
+        failed = task.state == "failed" and task is ended[0] and self.view.wide
+        return in_full(task, width)[:3] if failed else []
 
     def chosen(self) -> Task | None:
         """The task under the cursor, else the newest that runs."""
@@ -172,8 +190,7 @@ class Work(Rows):
         for task in tasks:
             rows.append(columns.row(table, layout, cells(task, self.view.clock(), brief=brief)))
             keys.append(str(task.id))
-            if self.view.zoomed == self.id:
-                more = in_full(task, width)
-                rows += more
-                keys += [None] * len(more)
+            more = self._more(task, width)
+            rows += more
+            keys += [None] * len(more)
         self.show(rows, keys)
