@@ -303,6 +303,50 @@ def test_an_interruption_ends_it(tmp_path: Path) -> None:
         validate_dataset(copy_of(tmp_path, "dex3"), work=work)
 
 
+# --- Commands that repair --------------------------------------------------------------------------------------------
+
+
+def test_broken_episodes_are_left_out_by_one_command_that_names_all_others(tmp_path: Path) -> None:
+    root = copy_of(tmp_path, "so101", episodes=9, defect="nan")
+    rows = lines_of(root / "meta/episodes.jsonl")
+    rows[6]["length"] += 1
+    write_lines(root / "meta/episodes.jsonl", rows)
+    result = validate_dataset(root)
+    fixes = {finding.fix for finding in result.findings if finding.place.episode is not None}
+    assert fixes == {f"dm-g1 data combine --input {root} --output {root}-without --episodes 0:1,2:6,7:9"}
+    assert not any("{" in (finding.fix or "") for finding in result.findings)
+
+
+@pytest.mark.parametrize("defect", ["nan", "short_vector", "bad_length_meta", "task_index_out_of_range"])
+def test_what_is_left_is_a_valid_dataset(defect: str, tmp_path: Path) -> None:
+    from dm_isaac_g1.data.combine import combine
+
+    root = copy_of(tmp_path / "set", "so101", defect=defect)
+    fix = next(f.fix or "" for f in validate_dataset(root).findings if f.place.episode == 1)
+    combine([root], tmp_path / "out", episodes=[fix.split()[-1]])
+    result = validate_dataset(tmp_path / "out", deep=True, reader="lerobot")
+    assert (result.findings, result.episodes) == ((), 2)
+
+
+def test_every_command_of_the_table_is_one_that_the_command_line_takes() -> None:
+    import shlex
+
+    import click
+
+    from dm_isaac_g1.cli.app import root
+
+    tree = root()
+    for code, row in codes.CODES.items():
+        if row.fix is None or not row.fix.startswith("dm-g1 "):
+            continue
+        _, group, name, *args = shlex.split(row.fix)
+        under = tree.get_command(click.Context(tree), group)
+        assert isinstance(under, click.Group), code
+        command = under.get_command(click.Context(under), name)
+        assert command is not None, code
+        command.make_context(name, args)  # raises for an option that is none
+
+
 # --- The note beside the dataset --------------------------------------------------------------------------------------
 
 

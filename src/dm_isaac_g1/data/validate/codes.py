@@ -16,8 +16,11 @@ from dm_isaac_g1.data.problems import DataProblem, Finding, Place, Severity
 _REPAIR = "dm-g1 data repair --path {path}"
 _STATS = "dm-g1 data stats --path {path}"
 _RETIME = "dm-g1 data repair --path {path} --retime"
-_REWRITE = "dm-g1 data combine --inputs {path} --output {path}-rewritten"
+_REWRITE = "dm-g1 data combine --input {path} --output {path}-rewritten"
 _SPLIT = "dm-g1 data split --input {path} --output {path}-split"
+#: Stands in a fix for all episodes without an error; filled in when all errors are known.
+OTHERS = "{others}"
+_WITHOUT = "dm-g1 data combine --input {path} --output {path}-without --episodes {others}"
 _GROOT = "dm-g1 data convert --input {path} --output {path}-groot --format groot"
 _V21 = "dm-g1 data convert --input {path} --output {path}-v2.1 --format v2.1"
 _AGAIN = "download it again: dm-g1 data download fetches only what is missing or broken"
@@ -100,25 +103,25 @@ TABLE: dict[str, dict[str, Code]] = {
         "lfs-pointer": Code("error", "A git-lfs pointer: the file was not downloaded.", _AGAIN),
         "unreadable": Code("error", "No parquet file, or cut off.", _AGAIN),
         "too-many-rows": Code("error", "More rows in one file than days of recording."),
-        "length-differs": Code("error", "An episode's rows are more or fewer than its listed length."),
+        "length-differs": Code("error", "An episode's rows are more or fewer than its listed length.", _WITHOUT),
         "scattered-rows": Code("error", "Rows of an episode do not follow one another."),
         "wrong-file-index": Code(
             "warning",
             "v3.0: data/file_index names another file than the one with the rows (lerobot 0.4.0-0.4.4).",
             _REPAIR,
         ),
-        "missing-column": Code("error", "A feature of info.json is not in the file."),
+        "missing-column": Code("error", "A feature of info.json is not in the file.", _WITHOUT),
         "extra-column": Code("note", "A column that info.json does not list; readers ignore it."),
-        "wrong-width": Code("error", "Frames with more or fewer values than the feature's shape says."),
-        "not-numbers": Code("error", "A numeric feature holds something else."),
-        "not-whole": Code("error", "An index with a fraction."),
+        "wrong-width": Code("error", "Frames with more or fewer values than the feature's shape says.", _WITHOUT),
+        "not-numbers": Code("error", "A numeric feature holds something else.", _WITHOUT),
+        "not-whole": Code("error", "An index with a fraction.", _WITHOUT),
         "other-precision": Code(
             "note", "Stored as double where info.json says float32, or the other way; it is cast when read.", _REWRITE
         ),
         "variable-list": Code("note", "Stored as lists of any length; every frame's length was checked.", _REWRITE),
         "not-checked": Code("note", "A feature of several dimensions: its values are not looked at."),
-        "null": Code("error", "A frame or value is empty."),
-        "not-finite": Code("error", "A value is NaN or infinite."),
+        "null": Code("error", "A frame or value is empty.", _WITHOUT),
+        "not-finite": Code("error", "A value is NaN or infinite.", _WITHOUT),
         "values-not-read": Code(
             "note",
             "The values of a large dataset were judged by the files' own statistics, which know no NaN.",
@@ -128,10 +131,10 @@ TABLE: dict[str, dict[str, Code]] = {
     "Rows": {
         "ragged-timestamps": Code("error", "A timestamp is more than 0.1 ms off frame_index / fps.", _RETIME),
         "timestamp-start": Code("error", "An episode's first timestamp is not 0; videos are looked up by it.", _RETIME),
-        "frame-index": Code("error", "frame_index does not count from 0.", _REWRITE),
+        "frame-index": Code("error", "frame_index does not count from 0.", _WITHOUT),
         "episode-index": Code("error", "The episode_index column has another number than the file.", _REWRITE),
         "index": Code("error", "index does not run through the whole dataset.", _REWRITE),
-        "unknown-task": Code("error", "task_index is not in the list of tasks."),
+        "unknown-task": Code("error", "task_index is not in the list of tasks.", _WITHOUT),
         "task-differs": Code("error", "Rows point to another instruction than the list of episodes names."),
     },
     "Videos": {
@@ -143,10 +146,10 @@ TABLE: dict[str, dict[str, Code]] = {
         "video-truncated": Code("error", "An empty file.", _AGAIN),
         "video-unreadable": Code("error", "No MP4, or a damaged one.", _AGAIN),
         "video-length": Code(
-            "error", "More or fewer frames than the episode has rows. GR00T repeats the last frame silently."
+            "error", "More or fewer frames than the episode has rows. GR00T repeats the last frame silently.", _WITHOUT
         ),
-        "video-size": Code("error", "Frames of another size than the feature's shape says."),
-        "video-fps": Code("error", "Another number of frames a second than info.json says."),
+        "video-size": Code("error", "Frames of another size than the feature's shape says.", _WITHOUT),
+        "video-fps": Code("error", "Another number of frames a second than info.json says.", _WITHOUT),
         "video-codec": Code("warning", "Another codec than info.json says."),
         "video-clip": Code(
             "error",
@@ -268,7 +271,7 @@ def page() -> str:
     for heading, rows in TABLE.items():
         lines += [f"## {heading}", "", "| code | | means | repaired by |", "| --- | --- | --- | --- |"]
         for code, row in rows.items():
-            fix = (row.fix or "").replace("{path}", "PATH")
+            fix = (row.fix or "").replace("{path}", "PATH").replace("{others}", "ALL_OTHERS")
             command = f"`{fix}`" if fix.startswith("dm-g1") else fix
             lines.append(f"| {code} | {row.severity} | {row.says.replace('|', '/')} | {command} |")
         lines.append("")

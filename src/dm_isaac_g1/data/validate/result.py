@@ -53,6 +53,8 @@ class Gathered:
 
     def __init__(self) -> None:
         self.severities: Counter[Severity] = Counter()
+        #: Episodes with an error.
+        self.broken: set[int] = set()
         self._codes: Counter[str] = Counter()
         self._kept: list[Finding] = []
 
@@ -60,6 +62,8 @@ class Gathered:
         for finding in findings:
             self.severities[finding.severity] += 1
             self._codes[finding.code] += 1
+            if finding.severity == "error" and finding.place.episode is not None:
+                self.broken.add(finding.place.episode)
             if self._codes[finding.code] <= KEPT:
                 self._kept.append(finding)
 

@@ -14,13 +14,15 @@ from dm_isaac_g1.data.problems import DataProblem, Finding
 from dm_isaac_g1.data.stats import sidecar
 from dm_isaac_g1.data.stats.stale import stale
 from dm_isaac_g1.data.validate import clips, groot, lerobot, meta, rows
-from dm_isaac_g1.data.validate.codes import Findings
+from dm_isaac_g1.data.validate.codes import OTHERS, Findings
 from dm_isaac_g1.data.validate.result import Gathered, Reader, ValidationResult
 from dm_isaac_g1.data.validate.subject import Subject
 from dm_isaac_g1.data.work import Work
 
 Check = Callable[[Subject], Iterable[Finding]]
 
+#: Ranges of episodes that a command may name.
+_RANGES = 50
 #: Findings noted beside the dataset.
 _NOTED = 50
 
@@ -89,7 +91,7 @@ def _result(
         path=str(root),
         deep=deep,
         reader=reader,
-        findings=gathered.findings,
+        findings=tuple(_with_others(gathered, subject)),
         hidden=gathered.hidden,
         errors=gathered.severities["error"],
         warnings=gathered.severities["warning"],
@@ -107,6 +109,32 @@ def _result(
         cameras=subject.info.cameras,
         videos=subject.videos,
     )
+
+
+def _with_others(gathered: Gathered, subject: Subject | None) -> Iterator[Finding]:
+    """The findings; where leaving broken episodes out is the way, the command names all that are whole."""
+    others = None if subject is None else _others(gathered, subject)
+    for finding in gathered.findings:
+        if finding.fix and OTHERS in finding.fix:
+            usable = others is not None and finding.place.episode is not None
+            fix = finding.fix.replace(OTHERS, others) if usable and others is not None else None
+            finding = msgspec.structs.replace(finding, fix=fix)
+        yield finding
+
+
+def _others(gathered: Gathered, subject: Subject) -> str | None:
+    """Episodes without an error as START:END,...; None: there are none, or the lists of the dataset are broken."""
+    if not subject.listed or subject.tasks is None:
+        return None
+    ranges: list[tuple[int, int]] = []
+    for episode in subject.episodes:
+        if episode.index in gathered.broken:
+            continue
+        if ranges and ranges[-1][1] == episode.index:
+            ranges[-1] = (ranges[-1][0], episode.index + 1)
+        else:
+            ranges.append((episode.index, episode.index + 1))
+    return ",".join(f"{start}:{end}" for start, end in ranges) if 0 < len(ranges) <= _RANGES else None
 
 
 def _note(root: Path, general: ValidationResult, result: ValidationResult, before: str | None) -> None:
