@@ -64,7 +64,7 @@ def closing(hand: str, side: str, amount) -> np.ndarray:
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("hand", DRIVEN)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_whatever_goes_in_limits_are_obeyed_and_followers_follow_exactly(hand: str, side: str, data) -> None:
     width = len(hand_names(hand, side))
@@ -76,7 +76,7 @@ def test_whatever_goes_in_limits_are_obeyed_and_followers_follow_exactly(hand: s
         assert (found[:, PLACE[follower]] == found[:, PLACE[leader]] * np.float32(factor)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(values=st.lists(anything, min_size=12, max_size=12))
 def test_recorded_inspire_angles_pass_through_within_their_limits(values: list[float]) -> None:
     found = mapped(values, "inspire12")[0]
@@ -89,7 +89,7 @@ def test_recorded_inspire_angles_pass_through_within_their_limits(values: list[f
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("hand", DRIVEN)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(amounts=st.lists(share, min_size=2, max_size=6, unique=True))
 def test_closing_the_source_closes_every_finger_and_never_opens_one(hand: str, side: str, amounts: list[float]) -> None:
     amounts = sorted(amounts)
@@ -109,7 +109,7 @@ def test_an_open_hand_is_straight_and_a_closed_one_is_bent(hand: str) -> None:
 
 
 @pytest.mark.parametrize("hand", ["dex3", "trifinger"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(values=st.lists(st.floats(-2, 2, width=32), min_size=7, max_size=7))
 def test_mirrored_hands_give_the_same_angles(hand: str, values: list[float]) -> None:
     left = np.array(values)
@@ -161,14 +161,14 @@ def test_a_gripper_at_5_4_is_open_and_at_0_pinches_with_the_tips_that_meet() -> 
     assert gripper_to_inspire(0.0, grasp="power")[FINGERS] == pytest.approx(1.7, abs=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(value=st.floats(0, 5.4))
 def test_a_grippers_value_can_be_read_back_from_the_hand(value: float) -> None:
     bend = float(gripper_to_inspire(value)[FINGERS[0]])
     assert 5.4 * (1 - bend / 0.85) == pytest.approx(value, abs=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(amount=share)
 def test_a_gripper_that_counts_the_other_way_is_the_same_hand(amount: float) -> None:
     usual = gripper_to_inspire(5.4 * amount)
@@ -202,7 +202,7 @@ def test_a_wrong_number_of_angles_a_wrong_side_and_ends_that_are_one_are_refused
 # --- Commands of real hands -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(command=st.lists(share, min_size=6, max_size=6))
 def test_an_inspire_command_becomes_the_angles_of_core_and_can_be_read_back(command: list[float]) -> None:
     found = mapped(command, "inspire26")[0]

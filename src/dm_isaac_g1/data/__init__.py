@@ -6,7 +6,9 @@ PyAV and huggingface_hub cost a second that a command line without data should n
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ __all__ = [
     "validate_dataset",
 ]
 
-#: Name -> the module that has it. `split`, `combine` and `repair` are functions here, and modules of that name below.
+#: Name -> the module that has it.
 _HOMES = {
     "Dataset": "dataset",
     "ValidationResult": "validate",
@@ -58,4 +60,26 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    module = import_module(f"{__name__}.{_HOMES[name]}")
+    return module if name == _HOMES[name] else getattr(module, name)
+
+
+class _Function(ModuleType):
+    """A module with one public function of its own name; calling the module calls that."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
+
+
+class _Package(ModuleType):
+    """This package. Importing data.split sets its attribute `split` to the module, whoever does it and whenever: thus
+    the module itself must do what `from dm_isaac_g1.data import split` promises.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if _HOMES.get(name) == name and isinstance(value, ModuleType):
+            value.__class__ = _Function
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
