@@ -76,7 +76,9 @@ class Output:
         self._shown = {"what": what, "total": total, "unit": unit}
         self._checked = checked
         self._needs = needs
-        self._done: dict[int, dict[str, Any]] = {}
+        #: Finished episode -> where in DONE its line begins and how long it is: records of all would be much memory.
+        self._done: dict[int, tuple[int, int]] = {}
+        self._end = 0
         self._lock = -1
         self._stream = -1
         if not self.final.name or self.final.name.endswith(PARTIAL):
@@ -160,7 +162,11 @@ class Output:
 
     def finished(self, episode: int) -> dict[str, Any] | None:
         """What `mark` was told when the episode was finished, now or by an earlier try; None: it is to be made."""
-        return self._done.get(episode)
+        if episode not in self._done:
+            return None
+        offset, length = self._done[episode]
+        record: dict[str, Any] = msgspec.json.decode(os.pread(self._stream, length, offset))["record"]
+        return record
 
     @property
     def kept(self) -> int:
@@ -176,9 +182,14 @@ class Output:
         data = msgspec.json.encode(row) + b"\n"
         if b"null" in data:  # msgspec's word for NaN, too
             json.dumps(row, allow_nan=False)
-        while data:
-            data = data[os.write(self._stream, data) :]
-        self._done[episode] = dict(record)
+        left = data
+        while left:
+            left = left[os.write(self._stream, left) :]
+        self._note_done(episode, len(data))
+
+    def _note_done(self, episode: int, length: int) -> None:
+        self._done[episode] = (self._end, length)
+        self._end += length
 
     # --- Taking up what an earlier try left ---------------------------------------------------------------------------
 
@@ -194,7 +205,7 @@ class Output:
                 # Files that were not synced when the machine went down may be empty now, whatever their names say.
                 _empty(self.partial)
         self._write_marker(complete=False)
-        self._stream = os.open(self.partial / DONE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._stream = os.open(self.partial / DONE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def _read_marker(self) -> dict[str, Any] | None:
         """The marker of the partial folder; None: killed before it was written. Raises RefusedOutput."""
@@ -224,9 +235,8 @@ class Output:
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) != len(data):
             os.truncate(path, len(whole))
-        for line in whole.splitlines():
-            row = msgspec.json.decode(line)
-            self._done[int(row["episode"])] = row["record"]
+        for line in whole.splitlines(keepends=True):
+            self._note_done(int(msgspec.json.decode(line)["episode"]), len(line))
 
     def _write_marker(self, *, complete: bool) -> None:
         new = self.partial / (MARKER + ".new")
