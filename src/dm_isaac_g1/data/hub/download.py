@@ -265,7 +265,7 @@ class Download:
         episodes = read_episodes(root, read_info(root))
         if episodes[-1].index != len(episodes) - 1:
             what = f"its {units.many(len(episodes), 'episode')} keep their numbers, up to {episodes[-1].index}"
-            fix = f"`dm-g1 data combine --inputs {self.final}` numbers them from 0"
+            fix = f"`dm-g1 data combine --input {self.final} --output {self.final}-from-0` numbers them from 0"
             self._work.note(Finding(code="kept-numbers", what=what, severity="note", fix=fix))
 
     def _look_over(self, root: Path, source: Source) -> None:

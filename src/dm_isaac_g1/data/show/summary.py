@@ -132,12 +132,18 @@ def _reads(data: Mapping[str, Any]) -> Line:
     for there, what in ((data["modality"], "modality.json"), (data["stats"], "stats.json")):
         line += [(("✓ " if there else "– ") + what, "good" if there else "faint"), ("   ", "plain")]
     if not data["stats"]:
-        line.append((f"dm-g1 data stats --path {data['path']}", "faint"))
+        line.append((_command("stats", data), "faint"))
     return line
 
 
+def _command(verb: str, data: Mapping[str, Any]) -> str:
+    """The command as it is typed here, wherever the dataset lies."""
+    on = f" --on {data['host']}" if data.get("host") else ""
+    return f"dm-g1 data {verb} --path {data['path']}{on}"
+
+
 def _checked(data: Mapping[str, Any], now: float) -> Line:
-    command = f"dm-g1 data validate --path {data['path']}"
+    command = _command("validate", data)
     if data["validity"] == "unknown":
         since = "not since it changed" if data.get("validated") else "not yet"
         return [(since, "warn"), (f"   {command}", "faint")]
