@@ -25,11 +25,11 @@ from dm_isaac_g1.data.linking import place_file
 from dm_isaac_g1.data.output import Output
 from dm_isaac_g1.data.problems import DataError, Finding, Place
 from dm_isaac_g1.data.stats import sidecar
-from dm_isaac_g1.data.storing import counted, finish_meta, rows_needed, videos_needed
+from dm_isaac_g1.data.storing import counted, rows_needed, videos_needed
 from dm_isaac_g1.data.versions.kept import CONVERSION, picture_statistics
 from dm_isaac_g1.data.versions.rows import Notes
 from dm_isaac_g1.data.work import Work
-from dm_isaac_g1.data.writing import write_json
+from dm_isaac_g1.data.writing import episode_row, stats_row, write_json, write_meta
 
 Format = Literal["groot", "inspire", "v3.0", "v2.1"]
 #: Share of frames in which a joint was clipped: beyond the first it is told, beyond the second refused.
@@ -131,7 +131,7 @@ class _Conversion:
             records = list(self._records(out))
             clipped = self._clipped(records)
             self._tell_grippers(records)
-            self._write_meta(out.partial, records, clipped)
+            self._write_meta(out, records, clipped)
             if self.stats:
                 self._compute_stats(out.partial)
             path = out.finish()
@@ -179,7 +179,8 @@ class _Conversion:
                 self.note(finding)
             counts.update(record.clipped)
             self._refuse_clipped(counts, job.episode.index)
-            yield record
+            # Its statistics are read again when they are written: those of all episodes would be much memory.
+            yield msgspec.structs.replace(record, stored=msgspec.structs.replace(record.stored, stats={}))
         self.work.progress("all episodes", total, total, "episodes")
 
     def _refuse_clipped(self, counts: Mapping[str, int], episode: int) -> None:
@@ -221,8 +222,8 @@ class _Conversion:
 
     # --- meta/ --------------------------------------------------------------------------------------------------------
 
-    def _write_meta(self, root: Path, records: Sequence[EpisodeRecord], clipped: Mapping[str, float]) -> None:
-        plan = self.plan
+    def _write_meta(self, out: Output, records: Sequence[EpisodeRecord], clipped: Mapping[str, float]) -> None:
+        plan, root = self.plan, out.partial
         info = new_info(
             version="2.1",
             robot_type=_ROBOT[plan.format],
@@ -240,7 +241,14 @@ class _Conversion:
         for path in sorted(plan.root.iterdir()):
             if path.name.upper().startswith(_LICENCES) and path.is_file():
                 place_file(path, root / path.name, inside=self.dataset.boundary)
-        finish_meta(root, info, (record.stored for record in records), plan.tasks, stats=True)
+        stored = [record.stored for record in records]
+        write_meta(
+            root,
+            info=info,
+            episodes=(episode_row(number, each.tasks, each.length) for number, each in enumerate(stored)),
+            tasks=plan.tasks,
+            stats=(stats_row(number, _statistics(out, number)) for number in range(len(stored))),
+        )
 
     def _conversion(self, records: Sequence[EpisodeRecord], clipped: Mapping[str, float]) -> dict[str, Any]:
         plan = self.plan
@@ -278,6 +286,14 @@ class _Conversion:
             fix = "`dm-g1 data stats --horizon N` for a shorter action horizon"
             self.note(Finding(code="short-episodes", severity="warning", what=what, fix=fix))
         compute_stats(root, relative=None if long else False, work=self.work)
+
+
+def _statistics(out: Output, number: int) -> dict[str, Any]:
+    """Of an episode that is finished, as it was noted."""
+    noted = out.finished(number)
+    if noted is None:
+        raise AssertionError(f"episode {number} is not finished")
+    return msgspec.convert(noted, EpisodeRecord).stored.stats
 
 
 def _ranges(records: Sequence[EpisodeRecord]) -> dict[str, tuple[float, float]]:
