@@ -134,6 +134,7 @@ CONTESTANTS: dict[str, Callable[[Path, list[Path]], Work]] = {
     "split": lambda output, inputs: splitting(output, inputs[0]),
     "combine": combination,
     "validate": lambda output, inputs: validation(inputs[0]),
+    "validate-own": lambda output, inputs: validation(inputs[0]),
 }
 
 

@@ -32,7 +32,7 @@ from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.info import ACTION, DEFAULT_COLUMNS, INFO, STATE, new_info
 from dm_isaac_g1.data.stats.episode import episodes_stats_row
 from dm_isaac_g1.data.writing import (
-    DICTIONARY,
+    arrow_table,
     episode_row,
     stats_row,
     write_json,
@@ -85,7 +85,8 @@ def write_hospitality(root: Path, *, episodes: int, frames: int, seed: int = 0) 
         columns = _columns(random, number, frames)
         path = root / "data" / f"chunk-{number // 1000:03d}" / f"episode_{number:06d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_parquet(path, columns, info["features"])
+        # As the Hub's files are: lerobot writes with pyarrow's defaults, a dictionary for every column.
+        pq.write_table(arrow_table(columns, info["features"]), path)
         rows.append(stats_row(number, episodes_stats_row(columns)))
     listed = [episode_row(number, [TASKS[number % len(TASKS)]], frames) for number in range(episodes)]
     write_meta(root, info=info, episodes=listed, tasks=dict(enumerate(TASKS)), stats=rows)
@@ -196,7 +197,7 @@ def write_combined(source: Path, root: Path) -> Path:
     dataset = Dataset.open(source)
     path = root / "data" / "chunk-000" / "file-000.parquet"
     path.parent.mkdir(parents=True)
-    with pq.ParquetWriter(path, dataset.read(0).schema, use_dictionary=DICTIONARY) as writer:
+    with pq.ParquetWriter(path, dataset.read(0).schema) as writer:
         for episode in dataset.episodes:
             writer.write_table(dataset.read(episode.index))
     shutil.copytree(source / "meta", root / "meta")

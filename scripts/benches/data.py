@@ -60,6 +60,7 @@ CASES: dict[str, Case] = {
     "limit-combine": Case("pyarrow: read two sets, write one", ("groot", "other", "groot", "other"), sets=2),
     "combine": Case("combine two sets", ("groot", "other"), "limit-combine", sets=2, rate=400_000),
     "validate": Case("validate, fast", ("hospitality",), cpu=0.5),
+    "validate-own": Case("validate, fast, what was converted", ("groot",), cpu=0.5),
 }
 
 #: Seven sets of 200,000 frames: memory is at most this much above what one takes.
