@@ -5,7 +5,8 @@
 | `layouts` | what each family of datasets has for each group of a target vector: tables |
 | `handmaps` | how a hand becomes an Inspire hand |
 | `cameras` | which camera becomes ego_view |
-| `planning` | joins them to a plan: pure, picklable, and says in words what it will do |
+| `plans` | a plan as values: picklable, says in words what it will do |
+| `planning` | joins the tables and the user's options to a plan |
 | `episode` | carries the plan out for one episode: a pure function of its inputs |
 | `engine` | for a whole dataset, and what its meta files say |
 """

@@ -17,7 +17,8 @@ from dm_isaac_g1 import __version__
 from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.data.convert.episode import EpisodeRecord, convert_episode
 from dm_isaac_g1.data.convert.handmaps import VERSION
-from dm_isaac_g1.data.convert.planning import MAPPING, ConversionPlan, Options, describe, plan
+from dm_isaac_g1.data.convert.planning import plan
+from dm_isaac_g1.data.convert.plans import MAPPING, ConversionPlan, Options, describe
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.families import Hand
 from dm_isaac_g1.data.info import new_info

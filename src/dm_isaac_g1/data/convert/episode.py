@@ -17,7 +17,7 @@ from dm_isaac_g1.core.hands import SIDES
 from dm_isaac_g1.data.carry import TOLERANCE_S, carried, check_order
 from dm_isaac_g1.data.convert.handmaps import beyond, to_inspire
 from dm_isaac_g1.data.convert.layouts import hand_names
-from dm_isaac_g1.data.convert.planning import ConversionPlan, Job, Piece, Target
+from dm_isaac_g1.data.convert.plans import ConversionPlan, Job, Piece, Target
 from dm_isaac_g1.data.dataset import Dataset
 from dm_isaac_g1.data.problems import DataError, DataProblem, Finding, IntegrityError
 from dm_isaac_g1.data.storing import Stored, store
