@@ -11,6 +11,7 @@ import pytest
 from sets import copy_of, make, write_json, write_lines
 from sets_defects import info_of, lines_of
 
+from dm_isaac_g1.data.stats.compute import compute_stats
 from dm_isaac_g1.data.validate import validate_dataset
 
 GROOT: dict[str, Any] = {"video": "h264"}
@@ -164,3 +165,16 @@ def test_keys_and_numbers_that_lerobot_takes_for_granted(tmp_path: Path) -> None
         root / "meta/tasks.jsonl", [{"task_index": 1, "task": "Fold the towel."}, {"task_index": 0, "task": "x"}]
     )
     assert "lerobot-tasks" in errors(root, "lerobot")
+
+
+def test_the_command_for_missing_statistics_of_pictures_computes_them(tmp_path: Path) -> None:
+    """A combination with a v2.0 dataset has them of some episodes only; lerobot 0.3.3 reads it."""
+    root = copy_of(tmp_path, "inspire26", video="h264", cameras=1)
+    rows = lines_of(root / "meta/episodes_stats.jsonl")
+    del rows[1]["stats"]["observation.images.cam_high"]
+    write_lines(root / "meta/episodes_stats.jsonl", rows)
+    (found,) = validate_dataset(root, reader="lerobot").findings
+    assert (found.code, found.severity) == ("lerobot-picture-stats", "warning")
+    assert found.fix == f"dm-g1 data stats --path {root} --images"
+    compute_stats(root, images=True)
+    assert validate_dataset(root, reader="lerobot").findings == ()

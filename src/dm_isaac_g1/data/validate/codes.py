@@ -15,6 +15,7 @@ from dm_isaac_g1.data.problems import DataProblem, Finding, Place, Severity
 
 _REPAIR = "dm-g1 data repair --path {path}"
 _STATS = "dm-g1 data stats --path {path}"
+_PICTURES = "dm-g1 data stats --path {path} --images"
 _RETIME = "dm-g1 data repair --path {path} --retime"
 _REWRITE = "dm-g1 data combine --input {path} --output {path}-rewritten"
 _SPLIT = "dm-g1 data split --input {path} --output {path}-split"
@@ -202,6 +203,9 @@ TABLE: dict[str, dict[str, Code]] = {
         "lerobot-info": Code("error", "info.json lacks a key that lerobot reads."),
         "lerobot-episodes-stats": Code(
             "error", "v2.1: meta/episodes_stats.jsonl is missing, or lacks an episode.", _STATS
+        ),
+        "lerobot-picture-stats": Code(
+            "warning", "v2.1: not every episode has statistics of its pictures; lerobot-train wants them.", _PICTURES
         ),
         "lerobot-stats": Code("error", "meta/stats.json is missing.", _STATS),
         "lerobot-timestamps": Code(

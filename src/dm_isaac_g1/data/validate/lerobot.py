@@ -57,20 +57,27 @@ def statistics(subject: Subject) -> Iterator[Finding]:
 
 
 def _features_in(subject: Subject, rows: list[tuple[int, Any]]) -> Iterator[Finding]:
-    """lerobot merges the rows feature by feature: all must have the same."""
-    first = next(
-        (set(row["stats"]) for _, row in rows if isinstance(row, dict) and isinstance(row.get("stats"), dict)), set()
-    )
-    for number, row in rows:
-        stats = row.get("stats") if isinstance(row, dict) else None
-        if isinstance(stats, dict) and set(stats) != first:
-            differ = ", ".join(sorted(set(stats) ^ first)[:4])
+    """lerobot merges the rows feature by feature, those that have it: a feature that some lack has wrong statistics.
+
+    Of pictures it wants one row at least (lerobot-train writes ImageNet's statistics into them).
+    """
+    cameras = set(subject.info.cameras)
+    known = [(n, set(row["stats"])) for n, row in rows if isinstance(row, dict) and isinstance(row.get("stats"), dict)]
+    first = known[0][1] - cameras if known else set()
+    for number, features in known:
+        if features - cameras != first:
+            differ = ", ".join(sorted((features - cameras) ^ first)[:4])
             what = f"speaks of other features than the first row ({differ})"
             yield subject.finding("lerobot-episodes-stats", what, file=f"{EPISODES_STATS}:{number}")
     missing = [key for key, feature in subject.info.features.items() if feature.is_float and key not in first]
     if first and missing:
         what = f"says nothing of {', '.join(missing[:4])}"
         yield subject.finding("lerobot-episodes-stats", what, file=EPISODES_STATS, joint=missing[0])
+    for camera in subject.info.cameras:
+        lacking = sum(camera not in features for _, features in known)
+        if lacking:
+            what = f"{lacking} of {len(known)} rows say nothing of the pictures of {camera}"
+            yield subject.finding("lerobot-picture-stats", what, file=EPISODES_STATS, joint=camera)
 
 
 def timestamps(subject: Subject) -> Iterator[Finding]:
