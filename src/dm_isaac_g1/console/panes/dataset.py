@@ -143,9 +143,11 @@ class Facts(Rows):
         where = Content.styled(shown.name(dataset.host, 16), MUTED) + since
         retitle(self, title(shown.name(dataset.name, max(12, width - 20)), where))
         lines = facts(dataset, self.view.detail, self.view.clock(), width)
+        if away(self.view):
+            lines = [Content.styled(line.plain.removesuffix("  v checks it"), FAINT) for line in lines]
         if self.view.wide:
             lines.insert(1, Content(""))
-        self.show([Content.styled(line.plain, FAINT) for line in lines] if away(self.view) else lines)
+        self.show(lines)
 
 
 def away(view: DatasetView) -> bool:

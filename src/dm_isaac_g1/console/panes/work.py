@@ -91,7 +91,8 @@ def _left(task: Task, now: float) -> Content:
 def _said(task: Task) -> Content:
     if not task.going:
         fix = f"; {task.fix}" if task.fix else ""
-        said = f"{_plain(task, task.said)}{fix}"
+        kept = "ended because you asked; what it had finished is kept"
+        said = kept if task.state == "cancelled" else f"{_plain(task, task.said)}{fix}"
         return Content.styled(shown.line(said, 400), "$error" if task.state == "failed" else MUTED)
     told = task.progress
     if told is None:
