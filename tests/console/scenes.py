@@ -220,7 +220,7 @@ def log_lines(count: int = 60) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _hosts(store: Store, *, seconds: int = 300, simulated: bool = False) -> None:
+def hosts_up(store: Store, *, seconds: int = 300, simulated: bool = False) -> None:
     for name, since in (("workstation", NOW - 7860), ("spark", NOW - 7858)):
         store.apply(ev.HostStatus(host=name, state="up", since=since, at=since))
     for seq in range(seconds):
@@ -236,7 +236,7 @@ def empty() -> Store:
 def idle() -> Store:
     """Two hosts, nothing runs, nothing ever ran."""
     store = Store()
-    _hosts(store)
+    hosts_up(store)
     quiet = workstation(300).gpus[0]
     import msgspec
 
@@ -249,7 +249,7 @@ def idle() -> Store:
 def training(*, simulated: bool = False) -> Store:
     """A fine-tune at step 6100 of 10000, one done, one that failed on a full disk yesterday."""
     store = Store()
-    _hosts(store, simulated=simulated)
+    hosts_up(store, simulated=simulated)
     diagnosis = Diagnosis(
         code="disk-full", cause="the disk was full at the save of step 4000", fix="dm-g1 checkpoints clean"
     )

@@ -160,9 +160,16 @@ def near(each: DatasetSummary, **more: Any) -> ev.Dataset:
     return ev.Dataset(detail=DatasetDetail(host=each.host, path=each.path, **(given | more)))
 
 
+def _up() -> Store:
+    """Two hosts, nothing runs."""
+    store = Store()
+    scenes.hosts_up(store, seconds=3)
+    return store
+
+
 def full() -> Store:
     """Two hosts, datasets of every state."""
-    store = scenes.training()
+    store = _up()
     store.apply(ev.Datasets(host=WS, datasets=(TABLE, TOWEL, GROOT, LEFT, BAD, PARTIAL)))
     store.apply(ev.Datasets(host=SPARK, datasets=(INSPIRE,)))
     store.apply(near(TABLE, validated=None, tasks=("Clean the table.", "Put the cup onto the tray."), total_tasks=2))
@@ -191,7 +198,7 @@ def full() -> Store:
 
 def empty() -> Store:
     """Two hosts that have none."""
-    store = scenes.idle()
+    store = _up()
     store.apply(ev.Datasets(host=WS, datasets=()))
     store.apply(ev.Datasets(host=SPARK, datasets=()))
     return store
@@ -199,7 +206,7 @@ def empty() -> Store:
 
 def looking() -> Store:
     """Two hosts that were not asked yet."""
-    return scenes.idle()
+    return _up()
 
 
 def invalid() -> Store:

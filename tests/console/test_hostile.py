@@ -70,7 +70,7 @@ async def test_no_payload_crashes_runs_or_shows_a_control_character(console, pay
     assert not [char for char in text if 0x7F <= ord(char) < 0xA0 or char in HIDDEN or 0xD800 <= ord(char) < 0xE000]
 
 
-@pytest.mark.parametrize("payload", scenes.PAYLOADS[::7], ids=lambda text: ascii(text)[:24])
+@pytest.mark.parametrize("payload", scenes.PAYLOADS[4::9], ids=lambda text: ascii(text)[:24])
 async def test_no_payload_of_a_dataset_does_either(console, asked, payload: str) -> None:
     """The Datasets room: its panes, forms, work, and an episode."""
     episode = scenes_datasets.episode() | {"tasks": [payload]}
