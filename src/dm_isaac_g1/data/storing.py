@@ -76,6 +76,8 @@ def store(
 
 def _in_order(values: Any) -> Any:
     """Different values in the order in which they come."""
+    if (values == values[0]).all():  # the rule, and ten times faster to see
+        return values[:1]
     found, first = np.unique(values, return_index=True)
     return found[np.argsort(first)]
 
