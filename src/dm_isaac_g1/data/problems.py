@@ -78,6 +78,12 @@ class DataProblem(DmG1Error):
         place = msgspec.structs.replace(self.finding.place, file=file)
         return _rebuilt(type(self), msgspec.structs.replace(self.finding, place=place), self.dataset)
 
+    def with_fix(self, fix: str | None) -> DataProblem:
+        """The same problem with what helps in this place; None: as it is."""
+        return (
+            self if fix is None else _rebuilt(type(self), msgspec.structs.replace(self.finding, fix=fix), self.dataset)
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its finding, so that it crosses from a worker process."""
         return _rebuilt, (type(self), self.finding, self.dataset)
