@@ -82,7 +82,11 @@ class Help(Dialog[None]):
         lines: list[Content] = []
         for group, keys in groupby(self.table, key=lambda key: key.group):
             lines.append(Content.styled(group, "bold"))
-            lines += [Content.assemble((f"  {sign(key.key):<14}", "bold $primary"), (key.title, "")) for key in keys]
+            for key in keys:
+                # Two rooms may share a key: which is meant is said where the group does not.
+                where = f"  in {key.room.capitalize()}" if key.room and key.room != group.lower() else ""
+                sign_ = f"  {sign(key.key):<14}"
+                lines.append(Content.assemble((sign_, "bold $primary"), (key.title, ""), (where, MUTED)))
         width = min(96, self.app.size.width * 96 // 100) - 8
         lines += [Content(""), *signs(width)]
         if self.actions:
