@@ -247,12 +247,26 @@ def test_a_partial_folder_of_another_command_is_refused_and_says_what_differs(tm
     final = tmp_path / "set"
     with made(final) as out:
         out.mark(0, {})
-    with pytest.raises(RefusedOutput) as caught, made(final, RECIPE | {"parameters": {"hand": "gripper"}}):
-        pass
-    assert code(caught) == "not-ours"
-    assert "parameters" in caught.value.what
+    for other in ("op", "source"):
+        with pytest.raises(RefusedOutput) as caught, made(final, RECIPE | {other: "another"}):
+            pass
+        assert code(caught) == "not-ours"
+        assert other in caught.value.what
     with made(final) as out:
         assert out.kept == 1
+
+
+def test_the_same_command_with_other_parameters_begins_anew(tmp_path: Path) -> None:
+    """What errors propose (--drop-episode 1, a repair of the input) is typed with the same --output."""
+    final = tmp_path / "set"
+    with made(final) as out:
+        (out.partial / "episode").write_text("of one hand")
+        out.mark(0, {})
+    with made(final, RECIPE | {"parameters": {"hand": "gripper"}}) as out:
+        assert out.kept == 0 and not (out.partial / "episode").exists()
+        out.mark(0, {})
+    with made(final) as out:
+        assert out.kept == 0
 
 
 def test_a_final_name_taken_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

@@ -77,7 +77,10 @@ def _open(paths: Sequence[Path], work: Work) -> list[Dataset]:
     for path in paths:
         if known.setdefault(path.resolve(), path) is not path:
             raise UsageError(f"{path} is named twice", fix="give it a larger weight to have it drawn more often")
-    return [Dataset.open(path, work) for path in paths]
+    datasets = [Dataset.open(path, work) for path in paths]
+    for dataset in datasets:
+        dataset.refuse_unlisted()
+    return datasets
 
 
 class _Combination:

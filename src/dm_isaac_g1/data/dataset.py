@@ -135,8 +135,39 @@ class Dataset:
                 file, rows = stored[episode.index]
                 self._files.check_length(episode, rows[1] - rows[0], file)
                 self.episodes[position] = msgspec.structs.replace(episode, file=file, rows=rows)
+                wrong = wrongly_listed(episode, self.episodes[position]) if self.version == "3.0" else None
+                if wrong is not None:
+                    self._note(wrong)
         except DataProblem as problem:
             raise problem.within(self.root) from None
+
+    def refuse_unlisted(self) -> None:
+        """For what is made of all episodes: info.json counts as many as are listed, else the list may be cut off.
+
+        Holes in the numbers are for whoever reads on to refuse or close. Notes parquet files of v2.x that belong to no
+        listed episode. Raises IntegrityError.
+        """
+        unlisted = self._unlisted_files()
+        counted, listed = self.info.total_episodes, len(self.episodes)
+        if counted is not None and counted != listed and not listing.missing_numbers(self.episodes):
+            also = f"; {unlisted[0]} belongs to none of them ({len(unlisted)} such files)" if unlisted else ""
+            raise IntegrityError(
+                "total-episodes",
+                f"meta/info.json counts {counted} episodes, {listed} are listed{also}",
+                fix="complete the list, or remove it: `dm-g1 data repair` writes one from the parquet files"
+                if unlisted
+                else "`dm-g1 data repair` corrects the count",
+                dataset=str(self.root),
+            )
+        if unlisted:
+            what = f"belongs to no listed episode and is left out ({len(unlisted)} such files)"
+            self._note(Finding(code="orphan-parquet", severity="warning", what=what, place=Place(file=unlisted[0])))
+
+    def _unlisted_files(self) -> list[str]:
+        if self.info.shares_files:
+            return []
+        files = {path.relative_to(self.root).as_posix() for path in (self.root / "data").rglob("*.parquet")}
+        return sorted(files - {episode.file for episode in self.episodes})
 
     def _located(self, number: int) -> Episode:
         episode = self.episode(number)
@@ -144,16 +175,8 @@ class Dataset:
             return episode
         found = self._files.locate(episode)
         self.episodes[self._positions[number]] = found
-        if found.file != episode.file:
-            self._note(
-                Finding(
-                    code="wrong-file-index",
-                    severity="warning",
-                    what=f"is listed in {episode.file}, found in {found.file} by its episode_index column",
-                    place=Place(episode=number),
-                    fix="lerobot 0.4.0-0.4.4 wrote it so; `dm-g1 data convert --format v2.1` writes it right",
-                )
-            )
+        if (wrong := wrongly_listed(episode, found)) is not None:
+            self._note(wrong)
         return found
 
     def _note(self, finding: Finding) -> None:
@@ -173,3 +196,16 @@ class Dataset:
             folders[:] = [name for name in folders if not name.startswith(".")]
             total += sum(Path(folder, name).stat().st_size for name in files)
         return total
+
+
+def wrongly_listed(listed: Episode, found: Episode) -> Finding | None:
+    """What to tell of an episode whose rows were found in another file than the one it is listed in."""
+    if found.file == listed.file:
+        return None
+    return Finding(
+        code="wrong-file-index",
+        severity="warning",
+        what=f"is listed in {listed.file}, found in {found.file} by its episode_index column",
+        place=Place(episode=listed.index),
+        fix="lerobot 0.4.0-0.4.4 wrote it so; `dm-g1 data convert --format v2.1` writes it right",
+    )

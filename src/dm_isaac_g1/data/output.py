@@ -44,8 +44,10 @@ class Output:
     """A context manager around all that writes one dataset. Only one process at a time gets it.
 
     `recipe` says what is being made, in JSON: operation, sources with their `fingerprint`, parameters. A partial folder
-    of the same recipe is taken up again; of another, or one that is not ours, is refused, as is a `final` that is not
-    empty, that lies in one of `sources` or around it, and a disk with less than `needs` bytes free.
+    of the same recipe is taken up again. Of the same operation on the same sources with other parameters, or of
+    sources that changed since (which is what errors propose), it is begun anew. Of anything else, or where it is not
+    ours, it is refused, as is a `final` that is not empty, that lies in one of `sources` or around it, and a disk with
+    less than `needs` bytes free.
 
     `total` of `unit` is how many there will be, for whoever looks at the marker. `checked`: the work itself checks what
     it finds (by hashes), thus all of it may be kept whatever happened, also by another version of dm-g1.
@@ -199,10 +201,13 @@ class Output:
             self.partial.mkdir()
         except FileExistsError:
             marker = self._read_marker()
-            if marker is not None and (self._checked or marker.get("boot") == _boot()):
+            same = marker is not None and marker["recipe"] == self._recipe
+            if marker is not None and same and (self._checked or marker.get("boot") == _boot()):
                 self._read_done()
             else:
                 # Files that were not synced when the machine went down may be empty now, whatever their names say.
+                # The list of finished episodes goes first: killed in between, none of them counts.
+                (self.partial / DONE).unlink(missing_ok=True)
                 _empty(self.partial)
         self._write_marker(complete=False)
         self._stream = os.open(self.partial / DONE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -213,14 +218,14 @@ class Output:
             raise self._not_ours("is there already, and dm-g1 did not make it")
         try:
             marker = json.loads((self.partial / MARKER).read_bytes())
-            made = marker["recipe"]
+            made = dict(marker["recipe"])
         except FileNotFoundError:
             if any(name != MARKER + ".new" for name in os.listdir(self.partial)):  # noqa: PTH208
                 raise self._not_ours("is there already, and dm-g1 did not make it") from None
             return None
         except (ValueError, KeyError, TypeError):
             raise self._not_ours(f"is there already, and its {MARKER} makes no sense") from None
-        if made != self._recipe:
+        if made != self._recipe and (_work_of(made) != _work_of(self._recipe) or _work_of(made) is None):
             differ = sorted(k for k in {*made, *self._recipe} if made.get(k) != self._recipe.get(k))
             raise self._not_ours(f"holds what another command began ({', '.join(differ)} differ)")
         found: dict[str, Any] = marker
@@ -334,6 +339,14 @@ def fingerprint(root: Path) -> str:
         found.update(f"{name}\0{facts.st_size}\0".encode())
         found.update(path.read_bytes() if name.startswith("meta/") else str(facts.st_mtime_ns).encode())
     return found.hexdigest()
+
+
+def _work_of(recipe: Mapping[str, Any]) -> tuple[str, list[str]] | None:
+    """What is done to which datasets, whatever the parameters. None: no conversion of datasets."""
+    sources = recipe.get("sources", [recipe])
+    if not isinstance(sources, list) or not all(isinstance(each, dict) and each.get("source") for each in sources):
+        return None
+    return str(recipe.get("op")), [str(each["source"]) for each in sources]
 
 
 def _refuse_around(final: Path, source: Path) -> None:

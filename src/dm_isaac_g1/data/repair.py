@@ -255,9 +255,13 @@ class _Planning:
             yield Replace(INFO, text.encode(), digest(self.root / INFO), says)
 
     def _lists_agree(self) -> bool:
-        """Listed lengths are those of the rows: only then a total that differs is what is wrong."""
+        """Listed lengths are those of the rows, and no rows are unlisted: only then a total that differs is wrong."""
         if not self.subject.listed:
             return True
+        listed = {episode.file for episode in self.subject.episodes}
+        stored = {file for file in self.subject.files if file.startswith("data/") and file.endswith(".parquet")}
+        if not self.subject.shared and not stored <= listed:
+            return False
         rows = self.rows
         return len(rows) == len(self.subject.episodes) and all(
             episode.index in rows and rows[episode.index].frames == episode.length for episode in self.subject.episodes

@@ -80,6 +80,7 @@ def convert(
     if format not in _ROBOT:
         raise UsageError(f"no format {format!r}", fix="there are groot, inspire, v3.0 and v2.1")
     dataset = Dataset.open(input, work)
+    dataset.refuse_unlisted()
     chosen = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     return _Conversion(dataset, plan(dataset, format, **chosen), allow_clip, stats, work).run(Path(output))
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dm_isaac_g1.core.hands import SIDES
-from dm_isaac_g1.data.carry import TOLERANCE_S, carried, check_order
+from dm_isaac_g1.data.carry import carried, check_order
 from dm_isaac_g1.data.convert.handmaps import beyond, to_inspire
 from dm_isaac_g1.data.convert.layouts import hand_names
 from dm_isaac_g1.data.convert.plans import ConversionPlan, Job, Piece, Target
-from dm_isaac_g1.data.dataset import Dataset
-from dm_isaac_g1.data.problems import DataError, DataProblem, Finding, IntegrityError
+from dm_isaac_g1.data.dataset import Dataset, wrongly_listed
+from dm_isaac_g1.data.problems import DataError, DataProblem, Finding
 from dm_isaac_g1.data.storing import Stored, store
 from dm_isaac_g1.data.versions.kept import Pictures
 
@@ -48,6 +48,8 @@ def convert_episode(plan: ConversionPlan, job: Job, out: Path, pictures: Picture
     findings: list[Finding] = []
     try:
         located = dataset.locate(job.episode.index)
+        if (wrong := wrongly_listed(job.episode, located)) is not None:
+            findings.append(wrong)
         source = carried(dataset, located, findings.append, plan.columns)
         _check(plan, source, dataset, job)
         columns, clipped, grippers = converted(plan, source, job, dataset.fps)
@@ -81,22 +83,15 @@ def _opened(root: Path, fingerprint: str) -> Dataset:
 
 def _check(plan: ConversionPlan, source: Columns, dataset: Dataset, job: Job) -> None:
     seen = {name: values for name, values in source.items() if not (plan.retime and name == "timestamp")}
-    fixes = {"ragged-timestamps": "--retime writes them anew from the frame rate", "wrong-number": "--renumber"}
+    anew = "--retime writes them anew from the frame rate"
+    fixes = {"ragged-timestamps": anew, "timestamp-start": anew, "wrong-number": "--renumber writes them anew"}
     try:
         check_order(seen, dataset, job.episode, numbers=not plan.renumber)
     except DataProblem as problem:
-        raise problem.with_fix(fixes.get(problem.finding.code)) from None
-    if not plan.retime and abs(first := float(source["timestamp"][0])) > TOLERANCE_S:
-        what = f"timestamps begin at {first:.6f} s, expected 0: videos are shown by them"
-        raise IntegrityError(
-            "ragged-timestamps",
-            what,
-            file=job.episode.file,
-            episode=job.episode.index,
-            frame=0,
-            joint="timestamp",
-            fix=fixes["ragged-timestamps"],
-        )
+        fix = fixes.get(problem.finding.code)
+        if problem.finding.place.joint == "frame_index":  # rows in disorder: new numbers would hide it
+            fix = f"--drop-episode {job.episode.index} leaves it out"
+        raise problem.with_fix(fix) from None
 
 
 def converted(

@@ -102,6 +102,7 @@ class _ToV21:
         self.dataset = dataset
         self.work = work
         self.note = Notes(work)
+        self.dataset.refuse_unlisted()
         refuse_gaps(self.dataset)
 
     def run(self, final: Path, op: str) -> VersionResult:

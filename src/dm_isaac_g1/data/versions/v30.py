@@ -135,6 +135,7 @@ class _ToV30:
         self.data_mb, self.video_mb = data_mb, video_mb
         if dataset.version == "3.0":
             raise SchemaError("already-v3.0", "is LeRobot v3.0 already", dataset=str(root))
+        dataset.refuse_unlisted()
         refuse_gaps(dataset)
         if images := [key for key, feature in dataset.info.features.items() if feature.dtype == "image"]:
             what = f"{images[0]} has pictures in the parquet files; only videos can be moved"
