@@ -231,7 +231,7 @@ class _Planning:
         count = len(self.subject.episodes) if self.subject.listed else len(self.rows)
         whole = {"train": f"0:{count}"}
         splits = self.info.splits
-        if set(splits) <= {"train"} and splits != whole:
+        if set(splits) <= {"train"} and splits != whole and not self._unlisted():
             corrected["splits"] = whole
         totals = {"total_episodes": count, "total_tasks": len(tasks) if tasks is not None else None}
         if self.subject.listed:
@@ -254,13 +254,17 @@ class _Planning:
             text = json.dumps(raw | corrected, indent=4, ensure_ascii=False, allow_nan=False)
             yield Replace(INFO, text.encode(), digest(self.root / INFO), says)
 
+    def _unlisted(self) -> bool:
+        """There are parquet files that no listed episode has: the list may be what is wrong."""
+        listed = {episode.file for episode in self.subject.episodes}
+        stored = {file for file in self.subject.files if file.startswith("data/") and file.endswith(".parquet")}
+        return self.subject.listed and not self.subject.shared and not stored <= listed
+
     def _lists_agree(self) -> bool:
         """Listed lengths are those of the rows, and no rows are unlisted: only then a total that differs is wrong."""
         if not self.subject.listed:
             return True
-        listed = {episode.file for episode in self.subject.episodes}
-        stored = {file for file in self.subject.files if file.startswith("data/") and file.endswith(".parquet")}
-        if not self.subject.shared and not stored <= listed:
+        if self._unlisted():
             return False
         rows = self.rows
         return len(rows) == len(self.subject.episodes) and all(

@@ -50,7 +50,19 @@ def totals(subject: Subject) -> Iterator[Finding]:
     for code, key, number, known in expected:
         said = info.raw.get(key)
         if known and said is not None and said != number:
-            yield subject.finding(code, f"{key} says {said}, there are {number}", file=INFO)
+            what = f"{key} says {said}, there are {number}"
+            fix = _LISTS if code == "total-episodes" and said > number and _unlisted(subject) else None
+            yield subject.finding(code, what, file=INFO, fix=fix)
+
+
+#: No command: which of the two is right, only the user knows.
+_LISTS = "complete meta/episodes.jsonl, or remove it: `dm-g1 data repair` writes one from the parquet files"
+
+
+def _unlisted(subject: Subject) -> bool:
+    listed = {episode.file for episode in subject.episodes}
+    stored = {file for file in subject.files if file.startswith("data/") and file.endswith(".parquet")}
+    return not subject.shared and not stored <= listed
 
 
 def splits(subject: Subject) -> Iterator[Finding]:
