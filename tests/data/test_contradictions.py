@@ -13,9 +13,10 @@ from sets import copy_of
 from dm_isaac_g1.data.combine import combine
 from dm_isaac_g1.data.convert import convert_to_groot, convert_to_inspire
 from dm_isaac_g1.data.dataset import Dataset
-from dm_isaac_g1.data.problems import IntegrityError
+from dm_isaac_g1.data.problems import DataProblem, IntegrityError
 from dm_isaac_g1.data.repair import plan_repair, repair
 from dm_isaac_g1.data.split import split
+from dm_isaac_g1.data.validate import validate_dataset
 from dm_isaac_g1.data.versions.v21 import to_v21
 from dm_isaac_g1.data.versions.v30 import to_v30
 
@@ -95,3 +96,21 @@ def test_rows_in_disorder_are_left_out_and_not_renumbered(tmp_path):
             convert_to_groot(root, tmp_path / "g", **options)
         assert caught.value.fix == "--drop-episode 1 leaves it out"
     assert convert_to_groot(root, tmp_path / "g", drop_episodes=(1,)).episodes == 2
+
+
+@pytest.mark.parametrize("defect", ["nan", "short_vector", "bad_length_meta", "task_index_out_of_range", "video_short"])
+def test_what_is_proposed_for_one_bad_episode_helps(tmp_path, defect):
+    """With the same output: what the first try finished is no longer what is wanted."""
+    root = copy_of(tmp_path / "a", "hospitality", video="h264", cameras=1, defect=defect)
+    with pytest.raises(DataProblem) as caught:
+        convert_to_groot(root, tmp_path / "g")
+    assert caught.value.fix == "--drop-episode 1 leaves it out"
+    assert convert_to_groot(root, tmp_path / "g", drop_episodes=(1,)).episodes == 2
+
+
+def test_the_command_for_missing_instructions_finds_those_that_episodes_name(tmp_path):
+    root = copy_of(tmp_path / "a", "dex3", tasks=("Fold.", "Put."), defect="no_tasks_jsonl")
+    (found,) = validate_dataset(root).findings
+    assert found.fix == f"dm-g1 data repair --path {root}"
+    repair(plan_repair(root))
+    assert validate_dataset(root).findings == ()

@@ -25,6 +25,9 @@ from dm_isaac_g1.data.versions.kept import Pictures
 
 Columns = dict[str, NDArray[Any]]
 
+#: What may be wrong with one episode of many, beside values that are no numbers.
+_ALONE = {"wrong-width", "length-differs", "task-differs", "unknown-task", "video-short", "video-long"}
+
 
 class EpisodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a converted episode beyond its files.
@@ -64,7 +67,8 @@ def convert_episode(plan: ConversionPlan, job: Job, out: Path, pictures: Picture
             pictures={camera: (pictures or {})[key] for camera, key in plan.cameras.items() if key in (pictures or {})},
         )
     except DataProblem as problem:
-        if isinstance(problem, DataError) and problem.finding.fix is None:
+        alone = isinstance(problem, DataError) or problem.finding.code in _ALONE
+        if alone and problem.finding.fix is None:
             problem = problem.with_fix(f"--drop-episode {job.episode.index} leaves it out")
         raise problem.within(plan.root, job.episode.index) from None
     return EpisodeRecord(stored=stored, clipped=clipped, grippers=grippers, findings=tuple(findings))

@@ -72,13 +72,11 @@ TABLE: dict[str, dict[str, Code]] = {
     },
     "Episodes and tasks": {
         "no-episodes-jsonl": Code("error", "meta/episodes.jsonl is missing.", _REPAIR),
-        "no-tasks-jsonl": Code(
-            "error", "meta/tasks.jsonl is missing.", "dm-g1 data repair --path {path} --task 'WHAT THE ROBOT DOES'"
-        ),
+        "no-tasks-jsonl": Code("error", "meta/tasks.jsonl is missing.", _REPAIR),
         "no-tasks-parquet": Code(
             "error",
             "v3.0: meta/tasks.parquet is missing.",
-            "dm-g1 data repair --path {path} --task 'WHAT THE ROBOT DOES'",
+            _REPAIR,
         ),
         "no-episodes-parquet": Code("error", "v3.0: meta/episodes has no files.", _AGAIN),
         "no-episodes": Code("error", "The list of episodes is empty."),
