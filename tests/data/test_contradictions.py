@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -114,3 +115,10 @@ def test_the_command_for_missing_instructions_finds_those_that_episodes_name(tmp
     assert found.fix == f"dm-g1 data repair --path {root}"
     repair(plan_repair(root))
     assert validate_dataset(root).findings == ()
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
+    root = copy_of(tmp_path / "a", "dex3")
+    (root / "meta/info.json").unlink()
+    os.mkfifo(root / "meta/info.json")
+    assert validate_dataset(root).codes("error") == {"not-a-dataset"}

@@ -337,7 +337,9 @@ def fingerprint(root: Path) -> str:
             continue
         facts = path.stat()
         found.update(f"{name}\0{facts.st_size}\0".encode())
-        found.update(path.read_bytes() if name.startswith("meta/") else str(facts.st_mtime_ns).encode())
+        found.update(
+            path.read_bytes() if name.startswith("meta/") and path.is_file() else str(facts.st_mtime_ns).encode()
+        )
     return found.hexdigest()
 
 
