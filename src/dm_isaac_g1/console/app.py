@@ -164,6 +164,8 @@ class DmG1App(App[int]):
             if len(self.rooms) == 1:
                 self.add_mode(self.overview.room, lambda: self.overview)  # the way back
             self.rooms[name] = made
+            # It is styled as it is mounted; without this Textual parses every stylesheet anew, twice.
+            made._css_update_count = self._css_update_count
             self.add_mode(name, lambda: made)
         await self.switch_mode(name)
         if self.fleet is not None and not self.rooms[name].watches(self.fleet.store):

@@ -6,7 +6,7 @@ base of every pane but the plot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -17,6 +17,27 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.visual import Visual
+
+
+class Late:
+    """A row that is made when it is first on the screen: of a list of hundreds most never are."""
+
+    __slots__ = ("_content", "_make")
+
+    def __init__(self, make: Callable[[], Content]) -> None:
+        self._make = make
+        self._content: Content | None = None
+
+    @property
+    def content(self) -> Content:
+        if self._content is None:
+            self._content = self._make()
+        return self._content
+
+
+def _same(old: Content | Late, new: Content | Late) -> bool:
+    """Whether two rows look the same; of late ones only one and the same does."""
+    return old is new or (isinstance(old, Content) and isinstance(new, Content) and old.is_same(new))
 
 
 class Rows(ScrollView, can_focus=True):
@@ -53,11 +74,11 @@ class Rows(ScrollView, can_focus=True):
         #: The first row stays in view: titles of columns.
         self.head = head
         self.selected: str | None = None
-        self._rows: list[Content] = []
+        self._rows: list[Content | Late] = []
         self._keys: list[str | None] = []
         self._strips: dict[int, Strip] = {}
 
-    def show(self, rows: Sequence[Content], keys: Sequence[str | None] | None = None) -> None:
+    def show(self, rows: Sequence[Content | Late], keys: Sequence[str | None] | None = None) -> None:
         """Replace the rows; paints only those that differ. `keys` name the rows that the cursor may stand on."""
         before, self._rows = self._rows, list(rows)
         self._keys = list(keys) if keys is not None else [None] * len(self._rows)
@@ -67,7 +88,7 @@ class Rows(ScrollView, can_focus=True):
             self.refresh()
             return
         for y, (old, new) in enumerate(zip(before, self._rows, strict=True)):
-            if old is not new and not old.is_same(new):
+            if not _same(old, new):
                 self._strips.pop(y, None)
                 self.refresh(Region(0, y - self._offset(y), self._width, 1))
 
@@ -113,7 +134,8 @@ class Rows(ScrollView, can_focus=True):
         style = self.visual_style
         if self.selectable and self.selected is not None and self._keys[index] == self.selected:
             style += self.get_visual_style("rows--cursor")
-        content = self._rows[index].truncate(width, ellipsis=True)
+        row = self._rows[index]
+        content = (row.content if isinstance(row, Late) else row).truncate(width, ellipsis=True)
         strips = Visual.to_strips(self, content, width, 1, style, pad=True)
         return strips[0] if strips else Strip.blank(width, style.rich_style)
 

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+from rich.console import RenderableType
+from rich.segment import Segment
+from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.color import Color
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
 T = TypeVar("T")
+
+
+class Dimmed(BackgroundScreen):
+    """The room behind a dialog. It has thousands of segments in a few styles: each style is dimmed once."""
+
+    @classmethod
+    def process_segments(cls, segments: Iterable[Segment], color: Color) -> Iterable[Segment]:
+        dimmed: dict[Style | None, Style | None] = {}
+        for segment in segments:
+            if segment.control:
+                yield segment
+                continue
+            style = segment.style
+            if style not in dimmed:
+                dimmed[style] = next(iter(super().process_segments([segment], color))).style
+            yield Segment(segment.text, dimmed[style])
 
 
 class Dialog(ModalScreen[T]):
@@ -53,6 +75,10 @@ class Dialog(ModalScreen[T]):
 
     def on_resize(self) -> None:
         self.set_class(self.app.size.height < 30, "-low")
+
+    def render(self) -> RenderableType:
+        behind = super().render()
+        return Dimmed(behind.screen, behind.color) if isinstance(behind, BackgroundScreen) else behind
 
     def foot(self) -> Content:
         parts = [Content.assemble((key, "bold $primary"), f" {what}") for key, what in self.keys()]

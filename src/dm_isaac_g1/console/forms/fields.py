@@ -33,7 +33,7 @@ class Choice(Static, can_focus=True):
 
     def __init__(self, options: tuple[str, ...], value: str) -> None:
         self.options = options if value in options else (value, *options)
-        super().__init__()
+        super().__init__(classes="editor")
         self.set_reactive(Choice.value, value)
 
     def render(self) -> Content:
@@ -80,7 +80,6 @@ class Row(Horizontal):
         # What may be left out can be chosen not to be said.
         choices = ("", *field.choices) if field.optional and field.choices else field.choices
         self.editor: Widget = self._editor(value, options or choices, hint)
-        self.editor.add_class("editor")
 
     def compose(self) -> ComposeResult:
         name = (self.field.said or self.field.name).replace("_", " ").replace("-", " ").removesuffix(" id")
@@ -117,9 +116,12 @@ class Row(Horizontal):
 
     def _editor(self, value: Any, options: tuple[str, ...], hint: str) -> Widget:
         if self.field.kind == "flag":
-            flag = Flag()
+            flag = Flag(classes="editor")
             flag.set_reactive(Flag.value, bool(value))
             return flag
         if options and not self.field.many:
             return Choice(options, str(value) if value is not None else options[0])
-        return Input("" if value is None else str(value), placeholder=shown.line(hint, 80), compact=True)
+        # Each attribute that is set later has the widget styled again; so has an empty text that is set.
+        return Input(
+            None if value is None else str(value), placeholder=shown.line(hint, 80), compact=True, classes="editor"
+        )

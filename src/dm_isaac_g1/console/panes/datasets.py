@@ -12,7 +12,7 @@ from dm_isaac_g1.console import bars, columns, marks, shown
 from dm_isaac_g1.console.columns import Column
 from dm_isaac_g1.console.marks import FAINT, MUTED, Mark
 from dm_isaac_g1.console.panes.pane import View, retitle, title
-from dm_isaac_g1.console.rows import Rows
+from dm_isaac_g1.console.rows import Late, Rows
 from dm_isaac_g1.core.datasets import DatasetDetail, DatasetSummary
 from dm_isaac_g1.core.units import UNKNOWN, many, size
 from dm_isaac_g1.fleet.store import HostView
@@ -238,7 +238,7 @@ class Datasets(Rows):
         super().__init__(id="datasets", selectable=True, head=True)
         self.view = view
         #: Rows by key, and what each was made from: hundreds cost more than a key press may take.
-        self._made: dict[str, tuple[object, Content]] = {}
+        self._made: dict[str, tuple[object, Late]] = {}
         retitle(self, title("Datasets"))
 
     def concerns(self, topics: frozenset[str]) -> bool:
@@ -266,7 +266,7 @@ class Datasets(Rows):
         largest = max((each.bytes for _, found in listed for each in found), default=0)
         if len(self._made) > 4 * sum(len(found) for _, found in listed) + 100:
             self._made.clear()
-        rows: list[Content] = [columns.titles(COLUMNS, layout)]
+        rows: list[Content | Late] = [columns.titles(COLUMNS, layout)]
         keys: list[str | None] = [None]
         for host, found in listed:
             rows.append(head(host, len(found), width, self.view.clock()))
@@ -284,7 +284,7 @@ class Datasets(Rows):
         self.show(rows, keys)
         self.select("\0".join(self.view.chosen) if self.view.chosen else None)
 
-    def _row(self, dataset: DatasetSummary, layout: Sequence[tuple[int, int]], largest: int, away: bool) -> Content:
+    def _row(self, dataset: DatasetSummary, layout: Sequence[tuple[int, int]], largest: int, away: bool) -> Late:
         key, now = key_of(dataset), self.view.clock()
         task = doing(dataset, self.view.tasks())
         stamp = (
@@ -300,9 +300,13 @@ class Datasets(Rows):
         before = self._made.get(key)
         if before is not None and before[0] == stamp:
             return before[1]
-        line = columns.row(COLUMNS, layout, cells(dataset, self.view, largest))
-        # What is shown of a host that is away is old: it stands back, its head says since when.
-        made = Content.styled(line.plain, FAINT) if away else line
+
+        def make() -> Content:
+            line = columns.row(COLUMNS, layout, cells(dataset, self.view, largest))
+            # What is shown of a host that is away is old: it stands back, its head says since when.
+            return Content.styled(line.plain, FAINT) if away else line
+
+        made = Late(make)
         self._made[key] = stamp, made
         return made
 

@@ -90,7 +90,7 @@ class LogTail(Rows):
         if column == self.column or not isinstance(self._rows, _Lazy):
             return
         self.column = column
-        self._rows = _Lazy(self._lines, column)  # type: ignore[assignment]
+        self._rows = _Lazy(self._lines, column)
         self._strips.clear()
         self._say()
         self.refresh()
