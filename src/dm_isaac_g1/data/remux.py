@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from dm_isaac_g1.data.problems import IntegrityError
+from dm_isaac_g1.data.scheduling import ordinary_threads
 from dm_isaac_g1.data.video import broken, opened, packets, prepare_decoder, probe, reading
 
 How = Literal["remuxed", "encoded"]
@@ -190,17 +191,20 @@ def _encode(source: Path, target: Path, container: Any, stream: Any, window: Win
         raise broken(source, f"the cut is not at a key frame, and nothing here encodes {codec}")
     prepare_decoder(source, stream)
     encoder, options = ENCODERS[codec]
-    with _writing(target, lambda: source) as output:
+    with ordinary_threads() as calm, _writing(target, lambda: source) as output:
         made = output.add_stream(encoder, rate=stream.average_rate, options=options)
         made.width, made.height, made.pix_fmt = context.width, context.height, context.pix_fmt or "yuv420p"
         made.codec_context.time_base = stream.time_base
         made.codec_context.thread_count = 1
         origin = None
         for frame in _decoded(source, container, stream, window):
+            first = origin is None
             origin = frame.pts if origin is None else origin
             frame.pts -= origin
             frame.pict_type = 0
             output.mux(made.encode(frame))
+            if first:
+                calm()
         output.mux(made.encode(None))
 
 
