@@ -13,6 +13,7 @@ import msgspec
 
 from dm_isaac_g1.core.columns import Columns
 from dm_isaac_g1.core.datasets import DatasetDetail, DatasetSummary
+from dm_isaac_g1.core.deployments import Deployment
 from dm_isaac_g1.core.forecasts import Forecast
 from dm_isaac_g1.core.runs import Checkpoint, JobInfo, MetricPoint, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
@@ -135,6 +136,12 @@ class Dataset(Event, frozen=True, kw_only=True, tag="dataset"):
     detail: DatasetDetail
 
 
+class Deployments(Event, frozen=True, kw_only=True, tag="deployments"):
+    """What serves on the hosts that serve, each once; those that are not in it are unchanged."""
+
+    deployments: tuple[Deployment, ...]
+
+
 class Forecasts(Event, frozen=True, kw_only=True, tag="forecasts"):
     """The guard's word on every file system of a host that matters."""
 
@@ -187,6 +194,7 @@ AnyEvent = (
     | Checkpoints
     | Datasets
     | Dataset
+    | Deployments
     | Forecasts
     | Alert
     | Result

@@ -43,6 +43,34 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     caches: str = "~/.cache/huggingface"
 
 
+class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How models are served on a host. What is not said is found out: see `how`."""
+
+    #: process: a supervised process where commands run. container: the existing container `container`, replaced by
+    #: one that differs in the model's path alone. release: a new container of `image` for each release. compose: the
+    #: service `service` of the project `compose`. auto: process on a bare host; for a docker runtime the profile's
+    #: container, if its command takes a model's path, else a process in it.
+    how: Literal["auto", "process", "container", "release", "compose"] = "auto"
+    container: str | None = None
+    image: str | None = None
+    #: The compose file on the host, and the service in it that serves.
+    compose: str | None = None
+    service: str | None = None
+    socket: str = "/var/run/docker.sock"
+    #: GR00T's embodiment tag, where a checkpoint knows several.
+    embodiment: str | None = None
+    #: The server's command instead of the one that the model's kind has; {model}, {port}, {bind} and {embodiment} in it.
+    command: tuple[str, ...] = ()
+    #: The address that the server binds to. NVIDIA's has no token and obeys anybody's `kill`: not all of them by default.
+    bind: str = "127.0.0.1"
+    #: A file on the host with the API token of servers of ours (mode 0600).
+    token_file: str | None = None
+    #: The longest that a model may take to load, in seconds.
+    load_s: float = 600.0
+    #: Releases kept for a rollback, besides the one that serves.
+    keep: int = 3
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A machine reached over SSH."""
 
@@ -59,6 +87,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     env: dict[str, str] = {}
     #: The policy server's port.
     port: int = 5555
+    serve: Serve = Serve()
     title: str = ""
 
 

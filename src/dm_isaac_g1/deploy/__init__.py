@@ -1,0 +1,1 @@
+"""A checkpoint into service on a host, as a transaction, and back."""
