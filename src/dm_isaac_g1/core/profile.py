@@ -59,9 +59,9 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     socket: str = "/var/run/docker.sock"
     #: GR00T's embodiment tag, where a checkpoint knows several.
     embodiment: str | None = None
-    #: The server's command instead of the one that the model's kind has; {model}, {port}, {bind} and {embodiment} in it.
+    #: The server's command instead of the one that the model's kind has, with {model}, {port}, {bind}, {embodiment}.
     command: tuple[str, ...] = ()
-    #: The address that the server binds to. NVIDIA's has no token and obeys anybody's `kill`: not all of them by default.
+    #: The address that the server binds to. NVIDIA's has no token and obeys anybody's `kill`: loopback by default.
     bind: str = "127.0.0.1"
     #: A file on the host with the API token of servers of ours (mode 0600).
     token_file: str | None = None
