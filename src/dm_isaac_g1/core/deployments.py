@@ -78,6 +78,43 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class DeployPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deploy is about to do, before anything is changed: the result of a dry run, as its data's "plan"."""
+
+    host: str
+    port: int
+    #: As `Deployment.how`.
+    how: str
+    #: What will serve; its path is where it will lie.
+    release: Release
+    replaces: Release | None = None
+    #: Something serves there that no deploy of ours put there: what, in a few words.
+    foreign: str | None = None
+    #: "copy" host to host, "relay" through the console's machine, "none": all of it is there.
+    method: Literal["copy", "relay", "hub", "none"] = "copy"
+    files: int = 0
+    #: Of those files, and what of it the host does not have yet.
+    bytes: int = 0
+    to_send: int = 0
+    #: Seconds: of all of it, and of the model's loading; None: not known.
+    seconds: float | None = None
+    load_s: float | None = None
+    #: Bytes that the new server needs, and that are there now; None: not known.
+    memory_needed: int | None = None
+    memory_free: int | None = None
+    disk_free: int | None = None
+    #: The new server stands the test beside the old one; False: the old one is stopped before.
+    beside: bool = True
+    #: Seconds in which nothing will serve.
+    outage_s: float | None = None
+    #: Clients connected to the port now; None: not known.
+    clients: int | None = None
+    #: Why it cannot begin, a sentence each; none: it can.
+    problems: tuple[str, ...] = ()
+    #: What one should know all the same.
+    warnings: tuple[str, ...] = ()
+
+
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     """A deploy that has not ended: one is at work, or was cut off (`lease` is over)."""
 

@@ -13,14 +13,24 @@ import msgspec
 
 from dm_isaac_g1.core.columns import Columns
 from dm_isaac_g1.core.datasets import DatasetDetail, DatasetSummary
-from dm_isaac_g1.core.deployments import Deployment
+from dm_isaac_g1.core.deployments import Deployment, Step
 from dm_isaac_g1.core.forecasts import Forecast
 from dm_isaac_g1.core.runs import Checkpoint, JobInfo, MetricPoint, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
 
 Severity = Literal["info", "warning", "critical"]
 AlertKind = Literal[
-    "disk", "stall", "nan", "host-away", "host-refused", "stuck-clock", "temperature", "job-failed", "gpu"
+    "disk",
+    "stall",
+    "nan",
+    "host-away",
+    "host-refused",
+    "stuck-clock",
+    "temperature",
+    "job-failed",
+    "gpu",
+    "serving",
+    "deploy",
 ]
 
 #: Points in one `metrics` line at most: about a megabyte.
@@ -42,6 +52,8 @@ class Progress(Event, frozen=True, kw_only=True, tag="progress"):
     unit: str = ""
     #: It is only worth saying while one waits ("Connecting to ..."): no finding, gone with the next.
     transient: bool = False
+    #: Of a deploy: the step that it is at.
+    step: Step | None = None
 
 
 class Log(Event, frozen=True, kw_only=True, tag="log"):
@@ -153,9 +165,7 @@ class Alert(Event, frozen=True, kw_only=True, tag="alert"):
     """Something the user should know. The same `key` again updates it; `cleared` ends it."""
 
     key: str
-    kind: Literal[
-        "disk", "stall", "nan", "host-away", "host-refused", "stuck-clock", "temperature", "job-failed", "gpu"
-    ]
+    kind: AlertKind
     severity: Severity
     host: str
     title: str
