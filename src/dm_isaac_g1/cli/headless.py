@@ -11,6 +11,7 @@ import click
 from dm_isaac_g1.cli import views
 from dm_isaac_g1.cli.globals import Globals
 from dm_isaac_g1.cli.performing import run
+from dm_isaac_g1.cli.serving_views import serving
 from dm_isaac_g1.cli.table import table
 from dm_isaac_g1.cli.writing import JsonWriter
 from dm_isaac_g1.core.events import Event, Sample
@@ -90,11 +91,12 @@ def _code(store: Store) -> int:
 
 
 def lines(store: Store, now: float) -> list[str]:
-    """The picture as plain text: hosts, runs, checkpoints, the guard, alerts."""
+    """The picture as plain text: hosts, what serves, runs, checkpoints, the guard, alerts."""
     samples = {host.name: host.sample for host in store.hosts.values() if host.sample is not None}
     newest = sorted(store.runs.values(), key=lambda run: run.job.spec.created, reverse=True)
     blocks = [
         views.hosts([host.status for host in store.hosts.values()], samples, now),
+        serving([host.deployment for host in store.hosts.values() if host.deployment is not None], now),
         runs(newest, now),
         checkpoints(newest, now),
         [line for host in store.hosts.values() for line in views.forecasts(host.forecasts)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dm_isaac_g1.cli.data_views import datasets
+from dm_isaac_g1.cli.serving_views import serving
 from dm_isaac_g1.cli.table import table
 from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.forecasts import Forecast
@@ -27,6 +28,8 @@ def lines(events: Sequence[ev.Event], now: float) -> list[str]:
         blocks += [gpus(sample) for sample in samples.values()]
     known = {each.host: each.datasets for each in events if isinstance(each, ev.Datasets)}
     blocks.append(datasets(each for listed in known.values() for each in listed))
+    seen = {d.host: d for each in events if isinstance(each, ev.Deployments) for d in each.deployments}
+    blocks.append(serving(seen.values(), now))
     jobs_ = {each.job.id: each.job for each in events if isinstance(each, ev.Job)}
     blocks.append(jobs(jobs_.values(), now))
     saved = {each.run: each for each in events if isinstance(each, ev.Checkpoints)}

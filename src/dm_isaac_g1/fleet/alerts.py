@@ -183,6 +183,49 @@ def gpu_silent(host: HostView, store: Store, thresholds: Thresholds, now: float)
         )
 
 
+#: Seconds by which a deploy's lease may be over before it counts as cut off: clocks of two machines differ.
+LEASE_SLACK = 10.0
+
+
+def serving(host: HostView, store: Store, thresholds: Thresholds, now: float) -> Iterator[Alert]:
+    """A server that should serve, and does not answer as one that does."""
+    seen = host.deployment
+    if seen is None or seen.current is None or host.status.state != "up" or seen.state not in ("down", "unhealthy"):
+        return
+    if seen.unfinished is not None and seen.unfinished.lease + LEASE_SLACK > now:
+        return  # a deploy is at work there
+    before = next((each for each in seen.releases if each.id != seen.current.id), None)
+    problem = seen.problem or (seen.health.problem if seen.health is not None else None)
+    back = f"; `dm-g1 deploy rollback` goes back to {before.name}" if before is not None else ""
+    yield Alert(
+        key=f"serving:{host.name}",
+        kind="serving",
+        severity="critical",
+        host=host.name,
+        title=f"{seen.current.name} {'does not answer' if seen.state == 'down' else 'is not well'} on port {seen.port}",
+        detail=problem or "",
+        fix=f"`dm-g1 deploy verify` says whether its files are whole{back}",
+    )
+
+
+def deploy_cut_off(host: HostView, store: Store, thresholds: Thresholds, now: float) -> Iterator[Alert]:
+    """A deploy that nobody vouches for any more: its console is gone."""
+    seen = host.deployment
+    left = seen.unfinished if seen is not None else None
+    if left is None or host.status.state != "up" or left.lease + LEASE_SLACK > now:
+        return
+    yield Alert(
+        key=f"deploy:{host.name}",
+        kind="deploy",
+        severity="warning",
+        host=host.name,
+        title=f"a deploy of {left.release} was cut off at its step {left.step}",
+        detail=f"begun by {left.by}" if left.by else "",
+        fix="`dm-g1 deploy resume` goes on with it, or takes it back",
+        since=left.began,
+    )
+
+
 # Runs
 
 
@@ -262,5 +305,13 @@ def recent(run: RunView, now: float) -> bool:
 
 HostRule = Callable[[HostView, Store, Thresholds, float], Iterable[Alert]]
 RunRule = Callable[[RunView, Store, Thresholds, float], Iterable[Alert]]
-HOST_RULES: tuple[HostRule, ...] = (host_gone, disk, temperature, stuck_clock, gpu_silent)
+HOST_RULES: tuple[HostRule, ...] = (
+    host_gone,
+    disk,
+    temperature,
+    stuck_clock,
+    gpu_silent,
+    serving,
+    deploy_cut_off,
+)
 RUN_RULES: tuple[RunRule, ...] = (stall, nan, job_failed)

@@ -29,6 +29,7 @@ from dm_isaac_g1.fleet.glimpses import Glimpses
 from dm_isaac_g1.fleet.hosts import Hosts
 from dm_isaac_g1.fleet.keeper import Keeper, expected
 from dm_isaac_g1.fleet.monitors.datasets import DatasetMonitor
+from dm_isaac_g1.fleet.monitors.deployments import DeploymentMonitor
 from dm_isaac_g1.fleet.monitors.disk import DiskMonitor
 from dm_isaac_g1.fleet.monitors.hosts import watch_samples, watch_status
 from dm_isaac_g1.fleet.monitors.jobs import watch_jobs
@@ -76,6 +77,8 @@ class Fleet:
         self._following: dict[str, Following] = {}
         self._disks: dict[str, DiskMonitor] = {}
         self._datasets: dict[str, DatasetMonitor] = {}
+        #: Of the hosts that serve.
+        self._deployments: dict[str, DeploymentMonitor] = {}
         self._diagnoses: dict[str, Diagnosis] = {}
         self._listed: set[str] = set()
         self._focus: str | None = None
@@ -134,6 +137,17 @@ class Fleet:
         for name, monitor in self._datasets.items():
             monitor.want(path if name == host else None)
 
+    def open_deployments(self, open_: bool) -> None:
+        """Somebody looks at what serves from now on, or nobody does: it is looked at often, or seldom."""
+        for monitor in self._deployments.values():
+            monitor.open(open_)
+
+    def look_at_deployments(self, host: str | None = None) -> None:
+        """Look at what serves now, on one host or on all: a deploy began, got on or ended there."""
+        for name, monitor in self._deployments.items():
+            if host is None or name == host:
+                monitor.look()
+
     def _host_of(self, job: JobInfo) -> Host | None:
         view = self.store.hosts.get(job.host)
         up = view is not None and view.status.state == "up" and job.host in self._disks
@@ -177,6 +191,9 @@ class Fleet:
         if view.status.state != "up" or view.status.problem:
             return True
         sampled = view.sample is not None and bool(view.sample.gpus or view.sample.gpu_note)
+        serving = self._deployments.get(name)
+        if serving is not None and not serving.looked:
+            return False
         disks = self._disks[name]
         followed = [each for each in self._following.values() if each.job.host == name]
         return sampled and name in self._listed and disks.judged and all(each.caught_up for each in followed)
@@ -203,6 +220,10 @@ class Fleet:
         datasets = self._datasets[name] = DatasetMonitor(host, self.apply)
         self._keeper.keep(f"{name} datasets", datasets.watch)
         self._keeper.keep(f"{name} dataset", datasets.watch_near)
+        made = self.profile.hosts[name]
+        if "serve" in made.roles:
+            serving = self._deployments[name] = DeploymentMonitor(host, made, self.apply)
+            self._keeper.keep(f"{name} deployments", serving.watch)
 
     def _list(self, host: str) -> None:
         """A host's jobs are known, or some of them changed."""

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dm_isaac_g1.core.columns import Columns
-from dm_isaac_g1.core.events import Checkpoints, Datasets, Event, Forecasts, Job, MetricColumns, Metrics, Sample
+from dm_isaac_g1.core.events import (
+    Checkpoints,
+    Datasets,
+    Deployments,
+    Event,
+    Forecasts,
+    Job,
+    MetricColumns,
+    Metrics,
+    Sample,
+)
 from dm_isaac_g1.core.runs import MetricPoint
 from dm_isaac_g1.fleet.curves import Curves
 from dm_isaac_g1.fleet.store import RunView, Store
 
 
 def snapshot(store: Store) -> Iterator[Event]:
-    """Hosts, jobs, the last point of each curve, checkpoints, forecasts, datasets and alerts, in that order."""
+    """Hosts, jobs, each curve's last point, checkpoints, forecasts, datasets, what serves, and alerts, in that order."""
     for host in store.hosts.values():
         yield host.status
         if host.sample is not None:
@@ -28,6 +38,9 @@ def snapshot(store: Store) -> Iterator[Event]:
             yield Forecasts(host=host.name, forecasts=host.forecasts)
         if host.datasets is not None:
             yield Datasets(host=host.name, datasets=host.datasets)
+    serving = tuple(host.deployment for host in store.hosts.values() if host.deployment is not None)
+    if serving:
+        yield Deployments(deployments=serving)
     yield from store.alerts.values()
 
 
