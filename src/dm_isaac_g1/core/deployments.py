@@ -73,6 +73,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     outage_s: float | None = None
     seconds: float | None = None
     bytes_sent: int | None = None
+    #: Of `seconds`: sending those bytes, and the new model's loading. None: not done, or not measured.
+    copy_s: float | None = None
+    load_s: float | None = None
     by: str = ""
     #: Why it was rolled back or failed, on one line.
     reason: str | None = None
@@ -109,6 +112,8 @@ class DeployPlan(msgspec.Struct, frozen=True, kw_only=True):
     outage_s: float | None = None
     #: Clients connected to the port now; None: not known.
     clients: int | None = None
+    #: That very release serves already.
+    serves: bool = False
     #: Why it cannot begin, a sentence each; none: it can.
     problems: tuple[str, ...] = ()
     #: What one should know all the same.
