@@ -44,6 +44,9 @@ HEAD_MAX = 1 << 20
 
 #: config.json's model_type -> kind. Sources: Gr00tN1d6Config of Isaac-GR00T N1.6; finetuning.bc.policy.
 _TYPES: dict[str, Kind] = {"Gr00tN1d6": "groot-n1.6", "dm_g1_bc": "bc"}
+#: Embodiments of the base model, which a fine-tuned checkpoint keeps (GR00T-N1.6-3B; its projector table in
+#: processing_gr00t_n1d6.py).
+PRETRAINED = frozenset({"robocasa_panda_omron", "gr1", "behavior_r1_pro"})
 _OTHERS = {"gr00t_n1_5": "GR00T N1.5", "gr00t_n1": "GR00T N1", "Gr00tN1d7": "GR00T N1.7"}
 #: What a trainer leaves in a folder that it saves a checkpoint into: then trainer_state.json must be there, too.
 _TRAINERS_OWN = re.compile(r"(optimizer|scheduler)\.(pt|bin)|rng_state(_\d+)?\.pth")
@@ -64,7 +67,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     #: Embodiment tags that it can be served for, as values: unitree_g1.
     embodiments: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    #: What it takes and gives, where there is but one embodiment, or none to choose.
+    #: What it takes and gives; for `embodiment`, where it has any.
     spec: PolicySpec | None = None
     #: For each embodiment.
     specs: dict[str, PolicySpec] = {}
@@ -72,6 +75,12 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def complete(self) -> bool:
         return not self.problems
+
+    @property
+    def embodiment(self) -> str | None:
+        """The one it was made for: the only one, or the only one that the base model does not have; else None."""
+        own = [tag for tag in self.embodiments if tag not in PRETRAINED] or list(self.embodiments)
+        return own[0] if len(own) == 1 else None
 
     def spec_for(self, embodiment: str | None) -> PolicySpec | None:
         """For an embodiment tag, NAME or value; None where the folder does not say."""
@@ -96,14 +105,13 @@ def describe(name: str, files: Mapping[str, int], texts: Mapping[str, bytes]) ->
     if kind == "groot-n1.6":
         problems += _processor_problems(files, texts)
         found = specs.groot_specs(_json(texts.get(_PROCESSOR[0])), _json(texts.get(_PROCESSOR[1])))
-        spec = next(iter(found.values())) if len(found) == 1 else None
         if not found and not problems:
             problems.append("processor_config.json and statistics.json have no embodiment in common")
     else:
         spec = specs.bc_spec(config)
         if spec is None:
             problems.append("config.json does not say the policy's dimensions")
-    return ModelFacts(
+    facts = ModelFacts(
         name=name,
         kind=kind,
         **_sizes(files, weights, [path for path in files if _is_small_part(path)]),
@@ -113,6 +121,7 @@ def describe(name: str, files: Mapping[str, int], texts: Mapping[str, bytes]) ->
         spec=spec,
         specs=found,
     )
+    return msgspec.structs.replace(facts, spec=found[facts.embodiment]) if facts.embodiment else facts
 
 
 def safe(path: str) -> bool:
