@@ -46,7 +46,7 @@ class Forward:
         if self._via is connection and self._client is not None:
             return
         await self.close()
-        self._folder = _private_folder()
+        self._folder = private_folder(_PREFIX)
         path = str(self._folder / "docker.sock")
         self._listener = await connection.forward_local_path(path, self._socket)
         self._client = aiodocker.Docker(f"unix://{path}", timeout=aiohttp.ClientTimeout(total=ANSWER_S, connect=5))
@@ -63,16 +63,16 @@ class Forward:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _private_folder() -> Path:
+def private_folder(prefix: str) -> Path:
     """A folder that only we may enter, short enough for a socket's path; those of dead processes are removed."""
     base = Path(tempfile.gettempdir())
     if len(str(base)) > _SOCKET_PATH_MAX - 50:
         base = Path("/tmp")  # noqa: S108 - mkdtemp makes it 0700 and unguessable
-    for old in base.glob(f"{_PREFIX}*"):
-        pid = old.name.removeprefix(_PREFIX).partition("-")[0]
+    for old in base.glob(f"{prefix}*"):
+        pid = old.name.removeprefix(prefix).partition("-")[0]
         if pid.isdigit() and _dead(int(pid)):
             shutil.rmtree(old, ignore_errors=True)  # only what is ours can be removed
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=base))
 
 
 def _dead(pid: int) -> bool:

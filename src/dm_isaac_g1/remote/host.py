@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import posixpath
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from dm_isaac_g1.core import profile as profiles
 from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, UsageError
 from dm_isaac_g1.core.events import HostStatus
 from dm_isaac_g1.core.samples import HostSample
-from dm_isaac_g1.remote import tasks, wire
+from dm_isaac_g1.remote import forwarding, tasks, wire
 from dm_isaac_g1.remote.bare import BareRuntime
 from dm_isaac_g1.remote.broadcast import Broadcast
 from dm_isaac_g1.remote.clean import clean_tree
@@ -116,6 +117,14 @@ class Host:
 
             self._jobs = Jobs(self.name, self.runtime, self.ask, lambda: self.path("jobs"))
         return self._jobs
+
+    def reach(self, port: int, address: str = "127.0.0.1") -> AbstractAsyncContextManager[str]:
+        """A ZeroMQ endpoint here for address:port as the host sees it, over the SSH connection."""
+        return forwarding.reach(self.link, port, address)
+
+    async def answers(self, port: int, address: str = "127.0.0.1") -> forwarding.Answer:
+        """Whether somebody listens on address:port there: refused, silent, other, or zmtp."""
+        return await forwarding.answers(self.link, port, address)
 
     def _containers(self) -> DockerRuntime | None:
         """The container that commands run in, where the profile says one."""

@@ -52,6 +52,9 @@ PLAN: dict[str, Any] = {
     "settle_s": 3.0,  # trainers still copy and rotate after the marker of a complete checkpoint
     "tick_s": 0.5,
     "heartbeat_s": 5.0,
+    # What should never end is started again after so long, twice as long after each crash, up to the last; None: never.
+    "restart_s": None,
+    "restart_most_s": 60.0,
 }
 
 
@@ -217,6 +220,7 @@ class Supervisor:
         self.command: Any = None
         self.status: int | None = None
         self.childless = False
+        self.crashes = 0
         self.ended = 0.0
         self.adopted = False
         self.rung = -1
@@ -270,14 +274,43 @@ class Supervisor:
 
     def run(self) -> None:
         """Wait for the end, climbing the stop ladder when asked, and leave the verdict."""
-        while not self.over():
-            self.pause(self.plan["tick_s"])
-            self.beat()
-            self.ladder()
-        self.ended = time.time()
+        while True:
+            while not self.over():
+                self.pause(self.plan["tick_s"])
+                self.beat()
+                self.ladder()
+            self.ended = time.time()
+            if not self.again():
+                break
         free = avail(self.job.get("output_dir") or os.getcwd())
         reaped = self.sweep()
         self.leave(free, reaped)
+
+    def again(self) -> bool:
+        """Start anew what crashed, after a while; False where it should stay ended."""
+        first = self.plan["restart_s"]
+        if first is None or self.adopted or self.asked() >= 0:
+            return False
+        self.state["restarts"] = self.state.get("restarts", 0) + 1
+        if self.ended - (self.state.get("started") or 0) > 2 * self.plan["restart_most_s"]:
+            self.crashes = 0  # it had been well
+        wait = min(first * 2**self.crashes, self.plan["restart_most_s"])
+        self.crashes = min(self.crashes + 1, 30)
+        self.note(state="starting", crashed=self.status)
+        until = time.monotonic() + wait
+        while time.monotonic() < until or self.family():
+            send(self.family(), signal.SIGKILL)  # what it left holds the port, and the GPU
+            self.pause(min(wait, self.plan["tick_s"]))
+            self.beat()
+            if self.asked() >= 0:
+                self.note(signalled=True)
+                return False
+        self.status, self.childless = None, False
+        try:
+            self.start()
+        except OSError:
+            self.status = 127 << 8
+        return True
 
     def over(self) -> bool:
         if self.adopted:

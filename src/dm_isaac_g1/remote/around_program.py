@@ -1,0 +1,139 @@
+"""Who listens on a port, who is connected to it, how much memory is free, what machine it is. Sent by `remote.around`.
+
+Standard library only, Python 3.8 and later; it only reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+from typing import Any
+
+MARK = "\x1edm-g1 "
+#: Linux, include/net/tcp_states.h.
+ESTABLISHED, LISTEN = "01", "0A"
+#: Where a spare port is looked for, above the one that is asked about.
+SPARE = 200
+
+
+def connections() -> list[tuple[str, str, int, str, int, str]]:
+    """(state, local address, local port, remote address, remote port, inode) of all TCP sockets. proc(5)."""
+    found = []
+    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(name) as file:
+                lines = file.read().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            if len(words) > 9:
+                here, there = (word.split(":") for word in words[1:3])
+                found.append(
+                    (words[3], address(here[0]), int(here[1], 16), address(there[0]), int(there[1], 16), words[9])
+                )
+    return found
+
+
+def address(hexed: str) -> str:
+    """An address as /proc has it: 32-bit words, each in the machine's own order."""
+    words = [int(hexed[at : at + 8], 16) for at in range(0, len(hexed), 8)]
+    raw = b"".join(struct.pack("=I", word) for word in words)
+    if len(raw) == 16 and raw[:12] == b"\0" * 10 + b"\xff\xff":
+        raw = raw[12:]
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def owners(inodes: set[str]) -> dict[str, int]:
+    """inode -> pid, of the processes that we may look into."""
+    found: dict[str, int] = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")) if inodes else ():
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for name in names:
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{name}")
+            except OSError:
+                continue
+            if target.startswith("socket:[") and target[8:-1] in inodes:
+                found.setdefault(target[8:-1], int(pid))
+    return found
+
+
+def read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(65536)
+    except OSError:
+        return b""
+
+
+def process(pid: int) -> dict[str, Any]:
+    """A process's words, and the job of ours that it belongs to."""
+    words = read(f"/proc/{pid}/cmdline").split(b"\0")[:40]
+    job = ""
+    for setting in read(f"/proc/{pid}/environ").split(b"\0"):
+        if setting.startswith(b"DM_G1_JOB="):
+            job = setting[10:].decode(errors="replace")
+    return {"pid": pid, "argv": [word.decode(errors="replace")[:300] for word in words if word], "job": job}
+
+
+def memory() -> tuple[int | None, int | None]:
+    """(available, total) bytes: the machine's, or what the cgroup still allows where that is less."""
+    rows = {}
+    for line in read("/proc/meminfo").decode(errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if value.split() and value.split()[0].isdigit():
+            rows[name] = int(value.split()[0]) * 1024
+    free, total = rows.get("MemAvailable"), rows.get("MemTotal")
+    most = read("/sys/fs/cgroup/memory.max").strip()
+    used = read("/sys/fs/cgroup/memory.current").strip()
+    if most.isdigit() and used.isdigit() and free is not None and total is not None and int(most) < total:
+        cached = 0
+        for row in read("/sys/fs/cgroup/memory.stat").splitlines():
+            if row.startswith(b"inactive_file "):
+                cached = int(row.split()[1])
+        total = int(most)
+        free = min(free, max(0, total - int(used) + cached))
+    return free, total
+
+
+def spare(port: int, taken: set[int]) -> int | None:
+    """A port above `port` that nobody listens on and that can be bound."""
+    for each in range(port + 1, min(port + SPARE, 65535)):
+        if each in taken:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", each))
+                return each
+            except OSError:
+                continue
+    return None
+
+
+def main(args: dict[str, Any]) -> None:
+    port = args["port"]
+    sockets = connections()
+    here = [each for each in sockets if each[0] == LISTEN and each[2] == port]
+    pids = owners({each[5] for each in here})
+    listening = []
+    for each in here:
+        pid = pids.get(each[5])
+        listening.append(dict(process(pid) if pid else {}, address=each[1]))
+    free, total = memory()
+    answer = {
+        "listening": listening,
+        "clients": [f"{each[3]}:{each[4]}" for each in sockets if each[0] == ESTABLISHED and each[2] == port],
+        "memory_free": free,
+        "memory_total": total,
+        "arch": os.uname().machine,
+        "spare": spare(port, {each[2] for each in sockets}),
+    }
+    sys.stdout.write("\n" + MARK + json.dumps({"ok": answer}) + "\n")
+    sys.stdout.flush()
