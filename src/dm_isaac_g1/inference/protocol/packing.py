@@ -1,0 +1,122 @@
+"""Values as frames, byte for byte as NVIDIA's client and server write them.
+
+msgpack with the shortest form of everything; an array is {"__ndarray_class__": true, "as_npy": what np.save writes}.
+Source: MsgSerializer in gr00t/policy/server_client.py of Isaac-GR00T N1.6; frames made by it are in tests/captures/wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dm_isaac_g1.inference.protocol import modality, npy
+from dm_isaac_g1.inference.protocol.errors import ProtocolError
+from dm_isaac_g1.inference.protocol.modality import ModalityConfig
+
+_scalar = msgspec.msgpack.encode
+#: {"__ndarray_class__": true, "as_npy": ...
+_ARRAY = b"\x82" + _scalar("__ndarray_class__") + b"\xc3" + _scalar("as_npy")
+_DEPTH_MAX = 32
+#: Bin and container heads: (values below, first byte, bytes of the length).
+_BIN = ((1 << 8, 0xC4, 1), (1 << 16, 0xC5, 2), (1 << 32, 0xC6, 4))
+_LIST = ((1 << 16, 0xDC, 2), (1 << 32, 0xDD, 4))
+_MAP = ((1 << 16, 0xDE, 2), (1 << 32, 0xDF, 4))
+
+_Piece = bytes | npy.Array
+
+
+def pack(message: Any) -> bytes:
+    """A message as a frame of its own. Raises ProtocolError for what the protocol has no form for."""
+    return bytes(Packer().pack(message))
+
+
+class Packer:
+    """Packs into one buffer that is used again: a frame is valid until the next `pack`.
+
+    Fresh megabytes are what packing costs: the kernel has to zero each of their pages.
+    """
+
+    def __init__(self, capacity: int = 1 << 12) -> None:
+        self._buffer = bytearray(capacity)
+
+    def pack(self, message: Any) -> memoryview:
+        """A message as a frame. Arrays are copied once, from where they are, however they lie there.
+
+        Raises ProtocolError for what the protocol has no form for.
+        """
+        pieces: list[_Piece] = []
+        _add(pieces, message, 0)
+        size = sum(piece.nbytes if isinstance(piece, np.ndarray) else len(piece) for piece in pieces)
+        if size > len(self._buffer):
+            # Never resized: whoever still sends the last frame has its memory.
+            self._buffer = bytearray(size + size // 8)
+        self._write(pieces)
+        return memoryview(self._buffer)[:size]
+
+    def _write(self, pieces: list[_Piece]) -> None:
+        buffer, at = self._buffer, 0
+        for piece in pieces:
+            if isinstance(piece, np.ndarray):
+                np.ndarray(piece.shape, piece.dtype, buffer, at)[...] = piece
+                at += piece.nbytes
+            else:
+                end = at + len(piece)
+                buffer[at:end] = piece
+                at = end
+
+
+def _add(pieces: list[_Piece], value: Any, depth: int) -> None:
+    if depth > _DEPTH_MAX:
+        raise ProtocolError(f"values inside values more than {_DEPTH_MAX} deep cannot be sent")
+    if isinstance(value, Mapping):
+        pieces.append(_head(len(value), 0x80, _MAP))
+        for key, each in value.items():
+            pieces.append(_key(key))
+            _add(pieces, each, depth + 1)
+    elif isinstance(value, np.ndarray):
+        header, array = npy.header_of(value)
+        pieces += (_ARRAY, _length(len(header) + array.nbytes, _BIN), header)
+        if array.size:
+            pieces.append(array)
+    elif isinstance(value, list | tuple):
+        pieces.append(_head(len(value), 0x90, _LIST))
+        for each in value:
+            _add(pieces, each, depth + 1)
+    elif isinstance(value, ModalityConfig):
+        _add(pieces, modality.to_wire(value), depth + 1)
+    else:
+        pieces.append(_plain(value.item() if isinstance(value, np.generic) else value))
+
+
+def _plain(value: Any) -> bytes:
+    if value is not None and not isinstance(value, str | bool | int | float | bytes | bytearray | memoryview):
+        raise ProtocolError(f"a {type(value).__name__} cannot be sent, expected numbers, texts, lists, maps or arrays")
+    try:
+        return _scalar(value)
+    except (OverflowError, UnicodeEncodeError, TypeError) as error:
+        raise ProtocolError(f"cannot be sent: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def _key(key: Any) -> bytes:
+    if not isinstance(key, str):
+        raise ProtocolError(f"a map with the key {key!r} cannot be sent, expected texts")
+    return _plain(key)
+
+
+@lru_cache(maxsize=1024)
+def _head(count: int, short: int, forms: tuple[tuple[int, int, int], ...]) -> bytes:
+    """The head of a list or map: of up to 15 it is one byte."""
+    return bytes([short | count]) if count < 16 else _length(count, forms)
+
+
+@lru_cache(maxsize=1024)
+def _length(count: int, forms: tuple[tuple[int, int, int], ...]) -> bytes:
+    for below, first, width in forms:
+        if count < below:
+            return bytes([first]) + count.to_bytes(width, "big")
+    raise ProtocolError(f"{count:,} bytes or values at once cannot be sent, at most {forms[-1][0]:,}")
