@@ -2,7 +2,7 @@
 
 A residual multi-layer perceptron over the normalised state, trained with a masked squared error on the normalised next
 `action_horizon` actions (action chunking as in ACT, Zhao et al. 2023, arXiv:2304.13705, without its encoder: there are
-no images here). The dataset's statistics are buffers of the model, so that a saved folder is all that inference needs.
+no images here). The layers themselves stand in `network`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from dm_isaac_g1.finetuning.bc.options import EXPANSION
+from dm_isaac_g1.finetuning.bc.network import Layers
 
 #: A column that moves less than this (rad, m) is a constant: dividing by its spread would only amplify noise.
 STILL = 1e-4
@@ -47,41 +47,16 @@ class PolicyConfig(PretrainedConfig):  # type: ignore[misc]
         super().__init__(**kwargs)
 
 
-class ResidualBlock(nn.Module):  # type: ignore[misc]
-    """x + W2 gelu(W1 norm(x)): (batch, hidden) in and out."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(hidden)
-        self.up = nn.Linear(hidden, EXPANSION * hidden)
-        self.down = nn.Linear(EXPANSION * hidden, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.down(nn.functional.gelu(self.up(self.norm(x))))
-        return y
-
-
-class ActionChunkingPolicy(PreTrainedModel):  # type: ignore[misc]
+class ActionChunkingPolicy(Layers, PreTrainedModel):  # type: ignore[misc]
     """`forward(state)` gives `actions` (batch, action_horizon, action_dim) in the dataset's own units."""
 
     config_class = PolicyConfig
     main_input_name = "state"
     base_model_prefix = "policy"
 
-    state_mean: Tensor
-    state_std: Tensor
-    action_mean: Tensor
-    action_std: Tensor
-
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__(config)
-        self.embed = nn.Linear(config.state_dim, config.hidden_size)
-        self.blocks = nn.ModuleList(ResidualBlock(config.hidden_size) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.head = nn.Linear(config.hidden_size, config.action_horizon * config.action_dim)
-        for name, width in (("state", config.state_dim), ("action", config.action_dim)):
-            self.register_buffer(f"{name}_mean", torch.zeros(width))
-            self.register_buffer(f"{name}_std", torch.ones(width))
+        self.build(config)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -100,13 +75,9 @@ class ActionChunkingPolicy(PreTrainedModel):  # type: ignore[misc]
 
     def forward(self, state: Tensor, actions: Tensor | None = None, mask: Tensor | None = None) -> dict[str, Tensor]:
         """state (batch, state_dim); actions (batch, horizon, action_dim); mask (batch, horizon), 1 in the episode."""
-        x = self.embed((state - self.state_mean) / self.state_std)
-        for block in self.blocks:
-            x = block(x)
-        flat = self.head(self.norm(x))
-        normal = flat.view(-1, self.config.action_horizon, self.config.action_dim)
         if actions is None:
-            return {"actions": normal * self.action_std + self.action_mean}
+            return {"actions": self.actions(state)}
+        normal = self.normal_actions(state)
         wanted = (actions - self.action_mean) / self.action_std
         error = (normal - wanted).square().mean(dim=-1)
         weight = torch.ones_like(error) if mask is None else mask
