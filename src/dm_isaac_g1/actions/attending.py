@@ -40,6 +40,7 @@ async def attend(
     *,
     stdin: AsyncIterator[bytes] | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
     mark: str | None = None,
     patience: float = 0.0,
 ) -> AsyncIterator[Piece]:
@@ -49,7 +50,7 @@ async def attend(
     seconds to do what it does then. Raises HostUnreachable when the link is lost first.
     """
     mark = mark or new_mark()
-    spawned = await runtime.spawn(argv, env={**(env or {}), MARK: mark})
+    spawned = await runtime.spawn(argv, env={**(env or {}), MARK: mark}, cwd=cwd)
     pieces: asyncio.Queue[tuple[Stream, bytes] | None] = asyncio.Queue(64)
 
     async def out() -> None:

@@ -19,6 +19,7 @@ GROUPS = {
     "checkpoints": "What the trainers saved.",
     "disk": "Will the next saves fit?",
     "data": "Datasets: get, convert, check, repair, combine.",
+    "infer": "Policy servers: serve a model, test a server, export, benchmark.",
     "remote": "One host by hand.",
     "hosts": "The machines of the profile; alone, a table of them.",
     "profile": "Fleets and defaults, as YAML files.",

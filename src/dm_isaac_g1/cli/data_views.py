@@ -102,6 +102,11 @@ def result(action: str, data: Mapping[str, Any]) -> list[str]:
                 return text.render_summary(data, width, colour=colour)
             pictures = graphics() if terminal else "none"
             return text.render_episode(data, width=width, height=height, graphics=pictures, colour=colour)
+        case "infer.test" if data:
+            from dm_isaac_g1.cli import infer_views
+
+            colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+            return infer_views.tested(data, width, colour=colour)
     return []
 
 

@@ -129,4 +129,4 @@ class TextWriter:
 
 #: Actions whose result says nothing that was not shown, and those whose sentences say all of their job.
 QUIET = frozenset({"remote.exec", "train.logs"})
-TOLD = frozenset({"train.stop", "train.start"})
+TOLD = frozenset({"train.stop", "train.start", "infer.serve", "infer.export", "infer.benchmark"})

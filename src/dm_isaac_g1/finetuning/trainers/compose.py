@@ -38,7 +38,7 @@ def compose(
     dataset_info: Mapping[str, Any] | None = None,
 ) -> JobSpec:
     """The job that trains `recipe` on `host`. Nothing is started or looked at. Raises UsageError."""
-    output = _under(resolve("checkpoints"), recipe.output.replace("{job}", job_id), "output")
+    output = under(resolve("checkpoints"), recipe.output.replace("{job}", job_id), "output")
     command = TRAINERS[recipe.trainer].command(
         Order(
             recipe=recipe,
@@ -70,10 +70,10 @@ def dataset_paths(recipe: Recipe, resolve: Resolve) -> tuple[str, ...]:
     """The recipe's datasets as absolute folders on the host; meta/info.json of each says its columns."""
     if not recipe.datasets:
         raise UsageError(f"recipe {recipe.name} names no dataset", fix="name one with --datasets")
-    return tuple(_under(resolve("datasets"), name, "dataset") for name in recipe.datasets)
+    return tuple(under(resolve("datasets"), name, "dataset") for name in recipe.datasets)
 
 
-def _under(base: str, name: str, what: str) -> str:
+def under(base: str, name: str, what: str) -> str:
     """`name` under `base`, or itself where it is absolute. Raises UsageError where it would climb out or looks like a
     flag."""
     path = PurePosixPath(name)

@@ -28,12 +28,13 @@ class Policy(Protocol):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be evaluated. `trajectories`: episode numbers. `keys`: groups to compare; none: all of the action.
+    """What is to be evaluated. `trajectories`: episode numbers; none: the first. `keys`: groups of the action to
+    compare; none: all.
 
     `horizon` None: NVIDIA's, or the policy's own where it predicts less.
     """
 
-    trajectories: tuple[int, ...] = (0,)
+    trajectories: tuple[int, ...] = ()
     steps: int = STEPS
     horizon: int | None = None
     keys: tuple[str, ...] = ()
@@ -64,9 +65,7 @@ def evaluate(
     if unknown:
         raise EvaluationError(f"the policy's action has no {', '.join(unknown)} (it has {', '.join(taken.action)})")
     recordings = Recordings(dataset, taken, order.keys)
-    for number in order.trajectories:
-        dataset.episode(number)
-    for number in order.trajectories:
+    for number in chosen(dataset, order):
         yield _trajectory(policy, recordings, recordings.episode(number), order, horizon, work)
 
 
@@ -83,6 +82,14 @@ def summary(dataset: Dataset, taken: Taken, order: Order, found: Sequence[Trajec
         trajectories=tuple(found),
         joints=metrics.joint_averages(found),
     )
+
+
+def chosen(dataset: Dataset, order: Order) -> tuple[int, ...]:
+    """The episodes' numbers. Raises IntegrityError where one is not there."""
+    numbers = order.trajectories or (dataset.episodes[0].index,)
+    for number in numbers:
+        dataset.episode(number)
+    return numbers
 
 
 def horizon_of(taken: Taken, order: Order) -> int:

@@ -64,13 +64,12 @@ class Recording:
         """What the robot would have sent at `step`, nested, a batch of one. Raises DataProblem, EvaluationError."""
         taken = self._of.taken
         now = [min(max(step + delta, 0), self.length - 1) for delta in taken.state_steps]
-        observation: dict[str, Any] = {
+        language = {} if taken.language is None else {taken.language: [[self._instruction(step)]]}
+        return {
             "video": {name: self._pictures(key, step) for name, key in self._of.cameras.items()},
             "state": {group: np.ascontiguousarray(rows[now][None]) for group, rows in self._state.items()},
+            "language": language,
         }
-        if taken.language is not None:
-            observation["language"] = {taken.language: [[self._instruction(step)]]}
-        return observation
 
     def _pictures(self, key: str, step: int) -> NDArray[np.uint8]:
         """(1, T, H, W, 3)"""
