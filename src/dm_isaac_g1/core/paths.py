@@ -30,6 +30,11 @@ def state_dir() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state")
 
 
+def cache_dir() -> Path:
+    """What can be had again: models from the Hub. It may not exist."""
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
 def make_state_dir() -> Path:
     """The same, made where it is missing; for the user alone, since reports and journals lie there. Raises OSError."""
     folder = state_dir()

@@ -57,13 +57,14 @@ def look_up(asked: LookUp) -> Listed | Failed:
             endpoint=asked.hub.endpoint, token=asked.hub.token, library_name="dm-g1", library_version=__version__
         )
         _never_forever()
-        info = api.dataset_info(asked.repo, revision=asked.revision, timeout=_TIMEOUT)
+        ask = api.model_info if asked.of == "model" else api.dataset_info
+        info = ask(asked.repo, revision=asked.revision, timeout=_TIMEOUT)
         if info.sha is None:
             return Failed("HubProblem", "hub-failed", "the Hub does not say which commit this is", fix=failures.AGAIN)
-        tree = api.list_repo_tree(info.id, recursive=True, revision=info.sha, repo_type="dataset")
+        tree = api.list_repo_tree(info.id, recursive=True, revision=info.sha, repo_type=asked.of)
         files = tuple(_file(entry) for entry in tree if hasattr(entry, "blob_id"))
     except Exception as error:
-        failed = failures.problem(error, repo=asked.repo, revision=asked.revision, token=token)
+        failed = failures.problem(error, repo=asked.repo, revision=asked.revision, token=token, of=asked.of)
         return _with_branches(api, asked, failed) if failed.code == "no-such-revision" else failed
     return Listed(info.id, info.sha, files)
 
@@ -97,7 +98,7 @@ def _file(entry: Any) -> RepoFile:
 def _with_branches(api: Any, asked: LookUp, failed: Failed) -> Failed:
     """Say which revisions there are: LeRobot tags its datasets with the version of their format."""
     try:
-        refs = api.list_repo_refs(asked.repo, repo_type="dataset")
+        refs = api.list_repo_refs(asked.repo, repo_type=asked.of)
         names = [ref.name for ref in (*refs.branches, *refs.tags)][:12]
     except Exception:  # the answer is complete without it
         return failed
@@ -144,7 +145,9 @@ def _fetch_one(asked: Fetch, folder: Path, file: RepoFile, meter: Meter) -> Fail
             failed = Failed("IntegrityError", "hash-differs", what, file.path, fix)
         except Exception as error:
             token = _token(asked.hub)
-            failed = failures.problem(error, repo=asked.repo, revision=asked.revision, token=token, file=file.path)
+            failed = failures.problem(
+                error, repo=asked.repo, revision=asked.revision, token=token, file=file.path, of=asked.of
+            )
             if failed.code != "broken-transfer":
                 return failed
             time.sleep(1)
@@ -160,7 +163,7 @@ def _download(asked: Fetch, folder: Path, file: RepoFile, meter: Meter) -> None:
     hf_hub_download(
         asked.repo,
         file.remote,
-        repo_type="dataset",
+        repo_type=asked.of,
         revision=asked.revision,
         local_dir=folder,
         token=asked.hub.token,

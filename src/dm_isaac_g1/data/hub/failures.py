@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from dm_isaac_g1.core import units
 from dm_isaac_g1.core.errors import ExitCode
-from dm_isaac_g1.data.hub.wire import Failed
+from dm_isaac_g1.data.hub.wire import Failed, Of
 from dm_isaac_g1.data.problems import DataProblem, IntegrityError
 
 AGAIN = "the same command goes on where this one ended"
@@ -58,10 +58,18 @@ _BROKEN = {
 }
 
 
-def problem(error: BaseException, *, repo: str, revision: str | None, token: bool, file: str | None = None) -> Failed:
+def problem(
+    error: BaseException,
+    *,
+    repo: str,
+    revision: str | None,
+    token: bool,
+    file: str | None = None,
+    of: Of = "dataset",
+) -> Failed:
     """What to tell the user of an exception that the Hub's library raised. `token`: one was sent along."""
     for each in _chain(error):
-        found = _known(each, repo, revision, token, file)
+        found = _known(each, repo, revision, token, file, of)
         if found is not None:
             return found
     return Failed("HubProblem", "hub-failed", f"{type(error).__name__}: {_first_line(error)}", file, AGAIN)
@@ -82,7 +90,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     return iter(seen)
 
 
-def _known(error: BaseException, repo: str, revision: str | None, token: bool, file: str | None) -> Failed | None:
+def _known(
+    error: BaseException, repo: str, revision: str | None, token: bool, file: str | None, of: Of
+) -> Failed | None:
     name = type(error).__name__
     names = {base.__name__ for base in type(error).__mro__}
     text = str(error)
@@ -97,10 +107,11 @@ def _known(error: BaseException, repo: str, revision: str | None, token: bool, f
             "gated",
             "its owner lets in only who asked",
             None,
-            f"ask at https://huggingface.co/datasets/{repo}" + ("" if token else ", and set HF_TOKEN in .env"),
+            f"ask at https://huggingface.co/{'datasets/' if of == 'dataset' else ''}{repo}"
+            + ("" if token else ", and set HF_TOKEN in .env"),
         )
     if "RepositoryNotFoundError" in names:
-        return _missing(repo, token)
+        return _missing(repo, token, of)
     if "RevisionNotFoundError" in names:
         return Failed("HubProblem", "no-such-revision", f"has no revision {revision}", None, "leave --revision out")
     if "DisabledRepoError" in names:
@@ -108,12 +119,12 @@ def _known(error: BaseException, repo: str, revision: str | None, token: bool, f
     if "RemoteEntryNotFoundError" in names:
         return Failed("IntegrityError", "file-gone", "the Hub lists the file and does not have it", file, AGAIN)
     if "HFValidationError" in names:
-        return Failed("HubProblem", "bad-repo-id", f"{repo!r} is no dataset's id", None, "write OWNER/NAME")
+        return Failed("HubProblem", "bad-repo-id", f"{repo!r} is no {of}'s id", None, "write OWNER/NAME")
     if "OfflineModeIsEnabled" in names:
         fix = "unset HF_HUB_OFFLINE"
         return Failed("HubUnreachable", "offline-mode", "HF_HUB_OFFLINE is set: nothing is downloaded", None, fix)
     if "HfHubHTTPError" in names or "HTTPStatusError" in names:
-        return _by_status(getattr(error, "response", None), repo, token, file)
+        return _by_status(getattr(error, "response", None), repo, token, file, of)
     if isinstance(error, socket.gaierror):
         what = f"the Hub's address cannot be looked up ({error.strerror})"
         return Failed("HubUnreachable", "no-dns", what, None, f"is this machine online? {AGAIN}")
@@ -125,16 +136,16 @@ def _known(error: BaseException, repo: str, revision: str | None, token: bool, f
     return None
 
 
-def _missing(repo: str, token: bool) -> Failed:
+def _missing(repo: str, token: bool, of: Of) -> Failed:
     """A private repository answers as one that is not there."""
     seen = "with this HF_TOKEN" if token else "without an HF_TOKEN"
     fix = f"check the spelling of {repo}" + (
         ", and that HF_TOKEN may read it" if token else "; is it private: set HF_TOKEN in .env"
     )
-    return Failed("HubDenied", "no-such-repo", f"the Hub shows no such dataset {seen}", None, fix)
+    return Failed("HubDenied", "no-such-repo", f"the Hub shows no such {of} {seen}", None, fix)
 
 
-def _by_status(response: Any, repo: str, token: bool, file: str | None) -> Failed:
+def _by_status(response: Any, repo: str, token: bool, file: str | None, of: Of) -> Failed:
     status = getattr(response, "status_code", 0)
     headers = getattr(response, "headers", {})
     if status == 401:
@@ -154,7 +165,7 @@ def _by_status(response: Any, repo: str, token: bool, file: str | None) -> Faile
         return Failed("HubUnreachable", "hub-down", what, file, f"wait (https://status.huggingface.co); {AGAIN}")
     if status == 404:
         return (
-            _missing(repo, token)
+            _missing(repo, token, of)
             if file is None
             else Failed("IntegrityError", "file-gone", "the Hub lists the file and does not have it", file, AGAIN)
         )

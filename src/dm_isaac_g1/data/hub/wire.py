@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+#: What a repository is; datasets, unless said otherwise.
+Of = Literal["dataset", "model"]
 
 
 class RepoFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,6 +47,7 @@ class LookUp(msgspec.Struct, frozen=True, tag="look-up"):
     hub: Hub
     repo: str
     revision: str | None
+    of: Of = "dataset"
 
 
 class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
@@ -52,6 +58,7 @@ class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
     revision: str
     folder: str
     files: tuple[RepoFile, ...]
+    of: Of = "dataset"
 
 
 class Verify(msgspec.Struct, frozen=True, tag="verify"):
