@@ -612,6 +612,8 @@ class SceneFleet:
         self.open = False
         self.looks: list[str | None] = []
         self.near: tuple[str | None, str | None] = (None, None)
+        self.serving_open = False
+        self.serving_looks: list[str | None] = []
 
     def apply(self, event: ev.Event) -> None:
         self.store.apply(event)
@@ -630,6 +632,12 @@ class SceneFleet:
 
     def near_dataset(self, host: str | None, path: str | None) -> None:
         self.near = (host, path)
+
+    def open_deployments(self, open_: bool) -> None:
+        self.serving_open = open_
+
+    def look_at_deployments(self, host: str | None = None) -> None:
+        self.serving_looks.append(host)
 
 
 def fleet_of(store: Store) -> Callable[..., Any]:

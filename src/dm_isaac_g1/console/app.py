@@ -178,6 +178,7 @@ class DmG1App(App[int]):
         """The fleet looks often at what is on the screen, seldom at the rest."""
         if self.fleet is not None:
             self.fleet.open_datasets(self.room.room == keys.DATASETS)
+            self.fleet.open_deployments(self.room.room == keys.DEPLOYMENTS)
 
     def look_near(self, host: str | None, path: str | None) -> None:
         """The dataset that the user looks at from near."""
@@ -185,14 +186,20 @@ class DmG1App(App[int]):
             self.fleet.near_dataset(host, path)
 
     def look_again(self) -> None:
-        """Look at datasets now."""
-        if self.fleet is not None:
+        """Look now at what the room shows."""
+        if self.fleet is None:
+            return
+        if self.room.room == keys.DEPLOYMENTS:
+            self.fleet.look_at_deployments()
+        else:
             self.fleet.look_at_datasets()
 
     def action_ended(self, task: Task) -> None:
         """What an action left behind is looked at soon."""
         if task.action.startswith("data.") and self.fleet is not None:
             self.fleet.look_at_datasets(task.host)
+        if task.action.startswith("deploy.") and self.fleet is not None:
+            self.fleet.look_at_deployments(task.host)
 
     def look_at(self, run: str | None) -> None:
         """The run that the user looks at: the fleet follows it, whatever its state."""

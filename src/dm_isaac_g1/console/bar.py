@@ -26,6 +26,7 @@ _GIVE_WAY = (
     "data.download",
     "data.repair",
     "checkpoints.clean",
+    "deploy.verify",
 )
 
 

@@ -64,6 +64,27 @@ def history(values: Sequence[float], width: int, *, top: float = 100.0, braille:
     )
 
 
+def area(values: Sequence[float | None], width: int, rows: int, *, top: float, braille: bool = True) -> list[str]:
+    """A graph of `width` x `rows` cells, filled from below, its top row first; a value that is None leaves a gap.
+
+    `values`: two a cell (`columns`) for Braille, one for blocks, the newest last.
+    """
+    a_cell, a_row = (2, 4) if braille else (1, 8)
+    levels = [0 if value is None else _level(value, top, rows * a_row) for value in values[-width * a_cell :]]
+    levels = [0] * (width * a_cell - len(levels)) + levels
+    lines = []
+    for row in reversed(range(rows)):
+        parts = [min(a_row, max(0, level - row * a_row)) for level in levels]
+        if braille:
+            cells = (
+                chr(0x2800 | _LEFT[left] | _RIGHT[right]) for left, right in zip(parts[::2], parts[1::2], strict=True)
+            )
+        else:
+            cells = (_EIGHTHS[part] for part in parts)
+        lines.append("".join(cells))
+    return lines
+
+
 def _level(value: float, top: float, levels: int) -> int:
     """0 only for nothing: a little load still shows a dot."""
     if not value > 0:

@@ -16,6 +16,7 @@ from dm_isaac_g1.console.forms.dialog import Dialog
 from dm_isaac_g1.console.keys import Key, sign
 from dm_isaac_g1.console.marks import MUTED, Mark
 from dm_isaac_g1.console.panes import checkpoints, runs
+from dm_isaac_g1.core.deployments import Outcome, ServeState
 from dm_isaac_g1.core.forecasts import Verdict
 from dm_isaac_g1.core.runs import JobState
 
@@ -51,6 +52,22 @@ DATASETS = {
     "unknown": "it was not checked since it changed: v checks it",
     "partial": "it is not finished: the command that began it goes on with it",
 }
+SERVES: dict[ServeState, str] = {
+    "serving": "it answers, at once",
+    "busy": "it answers, when the get_action before is done",
+    "loading": "the model is being loaded",
+    "unhealthy": "it is there, and does not answer as a server does: the rungs say where it breaks",
+    "down": "it should serve, and nobody listens on its port",
+    "foreign": "something serves there that was not deployed from here",
+    "none": "nothing was deployed there",
+    "unknown": "the host did not say: its line says why",
+}
+OUTCOMES: dict[Outcome, str] = {
+    "done": "it serves, or did until the next",
+    "rolled-back": "the new one did not stand the test: the one before serves on",
+    "failed": "it broke off; the reason stands below",
+    "refused": "nothing was changed",
+}
 WORK = {
     "running": "how far it is, and how long it still takes",
     "cancelling": "what it started on a host is being ended",
@@ -84,7 +101,8 @@ class Help(Dialog[None]):
             lines.append(Content.styled(group, "bold"))
             for key in keys:
                 # Two rooms may share a key: which is meant is said where the group does not.
-                where = f"  in {key.room.capitalize()}" if key.room and key.room != group.lower() else ""
+                rooms = ", ".join(room.capitalize() for room in key.room.split())
+                where = f"  in {rooms}" if rooms and rooms != group else ""
                 sign_ = f"  {sign(key.key):<14}"
                 lines.append(Content.assemble((sign_, "bold $primary"), (key.title, ""), (where, MUTED)))
         width = min(96, self.app.size.width * 96 // 100) - 8
@@ -127,6 +145,15 @@ def _legend() -> Iterator[tuple[str, list[tuple[Content, str]]]]:
         "Datasets",
         [*_rows(marks.DATASETS, DATASETS), (marks.WRITING.content(), "it is not finished, and grows")],
     )
+    yield (
+        "Deployments",
+        [
+            *_rows(marks.SERVES, SERVES),
+            (marks.DEPLOYING.content(), "a deploy is at work there, from here or from another console"),
+            (marks.CUT_OFF.content(), "a deploy that nobody is at any more: c continues it, or takes it back"),
+        ],
+    )
+    yield "How a deploy ended", _rows(marks.OUTCOMES, OUTCOMES)
     yield "What is done from here", _rows(marks.TASKS, WORK)
     yield "Alerts", _rows(marks.SEVERITIES, SEVERITIES)
     shades = [("GPU", "$gpu"), ("other", "$memory"), ("cache", MUTED), ("free", "$faint")]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from textual.binding import Binding
 
-OVERVIEW, DATASETS = "overview", "datasets"
+OVERVIEW, DATASETS, DEPLOYMENTS = "overview", "datasets", "deployments"
 
 
 class Key(NamedTuple):
@@ -23,17 +23,39 @@ class Key(NamedTuple):
     group: str
     #: The word in the footer; empty: it isn't shown there.
     footer: str = ""
-    #: The room it works in; empty: in all of them.
+    #: The rooms it works in, with blanks between; empty: in all of them.
     room: str = ""
+
+    def works_in(self, room: str) -> bool:
+        return not self.room or room in self.room.split()
 
 
 KEYS = (
     Key("room.overview", "1", f"room('{OVERVIEW}')", "Overview: hosts, runs, loss, log, checkpoints", "Rooms"),
     Key("room.datasets", "4", f"room('{DATASETS}')", "Datasets: what lies on which host", "Rooms"),
+    Key("room.deployments", "5", f"room('{DEPLOYMENTS}')", "Deployments: what serves where, and how well", "Rooms"),
     Key("train.start", "t", "train", "Start a fine-tune from a recipe", "Act", "train"),
     Key("train.stop", "s", "stop", "Stop the selected run, gently first", "Act", "stop", OVERVIEW),
     Key("checkpoints.clean", "c", "clean", "Free disk space", "Act", "clean", OVERVIEW),
+    Key(
+        "deploy.start",
+        "d",
+        "act('deploy.start')",
+        "Put a checkpoint into service",
+        "Act",
+        "deploy",
+        f"{OVERVIEW} {DEPLOYMENTS}",
+    ),
     Key("data.download", "g", "act('data.download')", "Get a dataset from the Hub", "Act", "get"),
+    Key(
+        "work.cancel",
+        "x",
+        "cancel",
+        "Cancel what is being done; what is finished is kept",
+        "Act",
+        "cancel",
+        f"{DATASETS} {DEPLOYMENTS}",
+    ),
     Key("data.show", "enter", "show", "Its episodes: joints over time, cameras", "Datasets", "show", DATASETS),
     Key(
         "data.validate",
@@ -74,23 +96,41 @@ KEYS = (
         "split",
         DATASETS,
     ),
-    Key(
-        "work.cancel",
-        "x",
-        "cancel",
-        "Cancel what is being done; what is finished is kept",
-        "Datasets",
-        "cancel",
-        DATASETS,
-    ),
     Key("sort", "o", "sort", "Sort by the next column", "Datasets", "sort", DATASETS),
     Key("reverse", "O", "reverse", "Sort the other way round", "Datasets", "", DATASETS),
-    Key("look", "R", "look", "Look at the hosts again now", "Datasets", "", DATASETS),
+    Key(
+        "deploy.rollback",
+        "r",
+        "act('deploy.rollback')",
+        "Go back to the release before, or the one chosen in Releases",
+        "Deployments",
+        "roll back",
+        DEPLOYMENTS,
+    ),
+    Key(
+        "deploy.verify",
+        "V",
+        "act('deploy.verify')",
+        "Verify it: its files, and a real get_action",
+        "Deployments",
+        "verify",
+        DEPLOYMENTS,
+    ),
+    Key(
+        "deploy.resume",
+        "c",
+        "act('deploy.resume')",
+        "Continue a deploy that was cut off",
+        "Deployments",
+        "continue",
+        DEPLOYMENTS,
+    ),
+    Key("look", "R", "look", "Look at the hosts again now", "Go", "", f"{DATASETS} {DEPLOYMENTS}"),
     Key("palette", "colon,ctrl+p", "command_palette", "Find anything there is to do", "Go", "palette"),
     Key("filter", "slash", "filter", "Show only what contains a text", "Go", "filter"),
     Key("next", "tab", "focus_pane(1)", "Next pane", "Go", "pane"),
     Key("previous", "shift+tab", "focus_pane(-1)", "Previous pane", "Go"),
-    Key("open", "enter", "open", "The focused pane on the whole screen", "Go", "zoom", OVERVIEW),
+    Key("open", "enter", "open", "The focused pane on the whole screen", "Go", "zoom", f"{OVERVIEW} {DEPLOYMENTS}"),
     Key("zoom", "z", "open", "The focused pane on the whole screen", "Go", "zoom", DATASETS),
     Key("back", "escape", "back", "Back: pane, filter, selection", "Go"),
     Key("plot.log", "l", "plot_log", "Logarithmic or linear scale", "Plot", "", OVERVIEW),
@@ -151,12 +191,13 @@ def rebound(keys: Mapping[str, str]) -> tuple[tuple[Key, ...], list[str]]:
 
 def _meet(one: Key, other: Key) -> bool:
     """Whether there is a room in which both work."""
-    return one.name != other.name and (not one.room or not other.room or one.room == other.room)
+    meet = not one.room or not other.room or set(one.room.split()) & set(other.room.split())
+    return one.name != other.name and bool(meet)
 
 
 def of_room(table: tuple[Key, ...], room: str) -> tuple[Key, ...]:
     """The keys that work there."""
-    return tuple(each for each in table if each.room in ("", room))
+    return tuple(each for each in table if each.works_in(room))
 
 
 def bindings(table: tuple[Key, ...]) -> list[Binding]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from textual.content import Content
 
+from dm_isaac_g1.core.deployments import Outcome, ServeState
 from dm_isaac_g1.core.forecasts import Verdict
 from dm_isaac_g1.core.runs import JobState
 
@@ -74,4 +75,26 @@ TASKS: dict[str, Mark] = {
     "done": Mark("✓", "done", "$success"),
     "failed": Mark("✗", "failed", "$error"),
     "cancelled": Mark("■", "cancelled", MUTED),
+}
+
+#: By `Deployment.state`; one with a deploy at work on it is DEPLOYING, with one that nobody is at CUT_OFF.
+SERVES: dict[ServeState, Mark] = {
+    "serving": Mark("●", "serving", "$success"),
+    "busy": Mark("◆", "busy", "$primary"),
+    "loading": Mark("◌", "loading", "$warning"),
+    "unhealthy": Mark("✗", "unhealthy", "$error"),
+    "down": Mark("▼", "down", "$error"),
+    "foreign": Mark("◇", "foreign", "$warning"),
+    "none": Mark("·", "nothing", MUTED),
+    "unknown": Mark("?", "unknown", "$warning"),
+}
+DEPLOYING = Mark("◢", "deploying", "$warning")
+CUT_OFF = Mark("▲", "cut off", "$warning")
+
+#: By `HistoryEntry.outcome`.
+OUTCOMES: dict[Outcome, Mark] = {
+    "done": Mark("✓", "deployed", "$success"),
+    "rolled-back": Mark("▲", "taken back", "$warning"),
+    "failed": Mark("✗", "failed", "$error"),
+    "refused": Mark("■", "refused", MUTED),
 }

@@ -42,6 +42,7 @@ class Overview(Room):
         self.stage = STAGE[0]
         self._staged = False
         self._by_user = False
+        self._serves = any("serve" in host.roles for host in profile.hosts.values())
         roles = {name: " ".join(host.roles) for name, host in profile.hosts.items()}
         self.hosts = hosts.Hosts(self.view, roles)
         self.runs = runs.Runs(self.view)
@@ -143,6 +144,8 @@ class Overview(Room):
         enabled = super().enabled()
         if run is None or run.job.state.ended:
             enabled.discard("train.stop")
+        if not self._serves or self.checkpoints.chosen() is None:
+            enabled.discard("deploy.start")
         if not self.view.store.runs:
             enabled -= {"checkpoints.clean"}
         return enabled

@@ -7,12 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dm_isaac_g1.core.deployments import Step
 from dm_isaac_g1.core.events import Progress
 
 #: Ended ones that are remembered.
 KEPT = 20
 #: Steps that speed is told from, and the shortest time that tells it, in seconds.
 STEPS, LEAST = 40, 1.0
+
+
+@dataclass(slots=True)
+class Walked:
+    """A step of a deploy that was begun, when, and what was last said in it."""
+
+    step: Step
+    began: float
+    text: str = ""
+
 
 State = Literal["running", "cancelling", "done", "failed", "cancelled"]
 
@@ -35,6 +46,8 @@ class Task:
     ended: float | None = None
     #: What its result has for scripts.
     data: dict[str, Any] = field(default_factory=dict)
+    #: Of a deploy: the steps that were begun, in their order.
+    steps: list[Walked] = field(default_factory=list)
     _steps: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=STEPS))
 
     @property
@@ -44,13 +57,14 @@ class Task:
     @property
     def host(self) -> str | None:
         """Where it runs; None: here."""
-        on = self.values.get("on") or self.values.get("host")
+        deploys = self.action.startswith("deploy.")
+        on = self.values.get("to") if deploys else self.values.get("on") or self.values.get("host")
         return on if isinstance(on, str) else None
 
     @property
     def paths(self) -> tuple[str, ...]:
         """What it is about: a dataset's path, several, or a repository's id."""
-        for name in ("path", "input", "inputs", "repo"):
+        for name in ("path", "input", "inputs", "repo", "checkpoint"):
             value = self.values.get(name)
             if value:
                 return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
@@ -83,6 +97,11 @@ class Task:
     def advance(self, progress: Progress, now: float) -> None:
         """Take a step in. Another unit or total is another part of the work: its speed begins anew."""
         before = self.progress
+        if progress.step is not None:
+            if not self.steps or self.steps[-1].step != progress.step:
+                self.steps.append(Walked(progress.step, now))
+                before = None
+            self.steps[-1].text = progress.text or self.steps[-1].text
         if before is None or (before.unit, before.total) != (progress.unit, progress.total):
             self._steps.clear()
         if progress.done is not None:

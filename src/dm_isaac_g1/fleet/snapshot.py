@@ -22,7 +22,7 @@ from dm_isaac_g1.fleet.store import RunView, Store
 
 
 def snapshot(store: Store) -> Iterator[Event]:
-    """Hosts, jobs, each curve's last point, checkpoints, forecasts, datasets, what serves, and alerts, in that order."""
+    """Hosts, jobs, last points, checkpoints, forecasts, datasets, what serves, and alerts, in that order."""
     for host in store.hosts.values():
         yield host.status
         if host.sample is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dm_isaac_g1.core import events as ev
 from dm_isaac_g1.core.datasets import DatasetDetail, DatasetSummary
-from dm_isaac_g1.core.deployments import Deployment
+from dm_isaac_g1.core.deployments import Deployment, Traffic
 from dm_isaac_g1.core.forecasts import Forecast
 from dm_isaac_g1.core.runs import Checkpoint, JobInfo, TrainProgress
 from dm_isaac_g1.core.samples import HostSample
@@ -25,8 +25,8 @@ from dm_isaac_g1.fleet.logs import LogBuffer
 HISTORY = 600
 #: Looks at a disk kept, and seconds between two of them at least: an hour. Disks of a host that are remembered.
 DISK_HISTORY, DISK_EVERY, DISKS = 360, 10.0, 16
-#: Looks at a server's traffic kept: ten minutes while its room is open.
-SERVED = 120
+#: Looks at a server's traffic kept: twenty minutes while its room is open.
+SERVED = 240
 #: Moves of a run's bar kept, for its speed and for noticing that it stands still.
 TICKS = 256
 
@@ -55,18 +55,14 @@ class HostView:
     datasets: tuple[DatasetSummary, ...] | None = None
     #: What serves there; None: it was not looked at yet, or the host serves nothing.
     deployment: Deployment | None = None
-    #: Milliseconds that the server took, p99, and requests a second, a value for each look that knew them.
-    latency_history: deque[float] = field(default_factory=lambda: deque(maxlen=SERVED))
-    request_history: deque[float] = field(default_factory=lambda: deque(maxlen=SERVED))
+    #: What its server said of its requests, and when, for each look that heard it, the newest last.
+    traffic_history: deque[tuple[float, Traffic]] = field(default_factory=lambda: deque(maxlen=SERVED))
 
-    def serve(self, deployment: Deployment) -> None:
+    def serve(self, deployment: Deployment, at: float) -> None:
         """Take in what serves, and what its server says of its requests."""
         self.deployment = deployment
-        traffic = deployment.traffic
-        if traffic is not None:
-            self.request_history.append(traffic.per_second)
-            if traffic.p99_ms is not None:
-                self.latency_history.append(traffic.p99_ms)
+        if deployment.traffic is not None:
+            self.traffic_history.append((at, deployment.traffic))
 
     def take(self, sample: HostSample, now: float) -> None:
         """Take a sample in, and its figures into the histories."""
@@ -171,7 +167,7 @@ class Store:
                 return ("dataset",)
             case ev.Deployments(deployments=deployments):
                 for deployment in deployments:
-                    self._host(deployment.host).serve(deployment)
+                    self._host(deployment.host).serve(deployment, event.at)
                 return ("deployments",)
             case ev.Job(job=job):
                 run = self.runs.get(job.id)

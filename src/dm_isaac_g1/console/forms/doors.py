@@ -114,14 +114,73 @@ async def _show(app: DmG1App, action: Action) -> None:
     app.push_screen(module.EpisodeScreen(action, app.runner.events, dataset, braille=room.view.braille))
 
 
+async def _deploy(app: DmG1App, action: Action) -> None:
+    """The plan of a deploy, of the checkpoint that is selected or is chosen now; or the one that goes on already."""
+    from dm_isaac_g1.console.deployments import DeploymentsRoom
+    from dm_isaac_g1.console.forms.checkpoint import OTHER, CheckpointPicker
+    from dm_isaac_g1.console.forms.deploy import DeployDialog
+
+    room = app.room
+    hosts = [name for name, host in app.profile.hosts.items() if "serve" in host.roles]
+    if not hosts:
+        raise UsageError("no host of this profile serves", fix="give one roles: [serve]")
+    host = room.one() if isinstance(room, DeploymentsRoom) else hosts[0]
+    going = next((task for task in app.runner.going if task.action == action.name), None)
+    if going is not None:
+        checkpoint, host = (going.paths or ("",))[0], going.host or host
+    elif isinstance(room, DeploymentsRoom):
+        trains = [name for name, each in app.profile.hosts.items() if "train" in each.roles]
+        store, perform = app.overview.view.store, app.runner.events
+        picker = CheckpointPicker(store, perform, registry.get("checkpoints.list"), trains, to=host, now=app.now)
+        picked = await app.push_screen_wait(picker)
+        if picked == OTHER:
+            await _form(app, action, {"to": host})
+        if not picked:
+            return
+        checkpoint = picked
+    else:
+        chosen, run = app.overview.checkpoints.chosen(), app.overview.view.selected
+        if chosen is None or run is None:
+            raise UsageError("the selected run has no complete checkpoint", fix="5 and d choose among all there are")
+        checkpoint = f"{run.job.host}:{chosen.path}"
+    dialog = DeployDialog(
+        action,
+        app.runner.events,
+        # The dialog said exactly what will happen: that was the confirmation.
+        lambda params: app.runner.start(action, params, confirm=_agreed),
+        checkpoint=checkpoint,
+        hosts=hosts,
+        host=host,
+        now=app.now,
+        cancel=app.runner.cancel,
+        deploy=going,
+    )
+    app.push_screen(dialog)
+
+
+async def _on_deployment(app: DmG1App, action: Action) -> None:
+    """No form: it is about the selected host; what puts something else into service says what it will do, and asks."""
+    from dm_isaac_g1.console.deployments import DeploymentsRoom
+
+    room = app.room
+    if not isinstance(room, DeploymentsRoom):
+        await _any(app, action)
+        return
+    app.runner.start(action, action.parse(room.values(action.name)))
+
+
 async def _any(app: DmG1App, action: Action) -> None:
     fields = [field for field in action.fields() if field.name not in ActionForm.HIDDEN]
     if not fields:
         app.runner.start(action, action.parse({}))
         return
-    options = await asyncio.to_thread(_options, app)
     run = app.overview.view.selected
     values: dict[str, Any] = {field.name: run.id for field in fields if field.names == "job" and run is not None}
+    await _form(app, action, values)
+
+
+async def _form(app: DmG1App, action: Action, values: dict[str, Any]) -> None:
+    options = await asyncio.to_thread(_options, app)
     params = await app.push_screen_wait(ActionForm(action, values=values, options=options))
     if params is not None:
         app.runner.start(action, params)
@@ -153,6 +212,8 @@ _DOORS: dict[str, Callable[[DmG1App, Action], Awaitable[None]]] = {
     "train.stop": _stop,
     "checkpoints.clean": _clean,
     "data.show": _show,
+    "deploy.start": _deploy,
+    **dict.fromkeys(("deploy.rollback", "deploy.verify", "deploy.resume"), _on_deployment),
     **dict.fromkeys(
         (
             "data.download",

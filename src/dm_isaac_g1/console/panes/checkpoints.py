@@ -123,12 +123,32 @@ def _risk(risk: str) -> Content:
 
 
 class Checkpoints(Rows):
-    """Checkpoints of the selected run, newest first, and what the disk holds for the next ones."""
+    """Checkpoints of the selected run, newest first, and what the disk holds for the next ones.
+
+    Its cursor is there while it has the focus; without one, the newest complete checkpoint is meant.
+    """
 
     def __init__(self, view: View) -> None:
-        super().__init__(id="checkpoints")
+        super().__init__(id="checkpoints", selectable=True)
         self.view = view
+        self._meant: str | None = None
         retitle(self, title("Checkpoints"))
+
+    def chosen(self) -> Checkpoint | None:
+        """The checkpoint that is meant: the one under the cursor, else the newest complete one."""
+        run = self.view.selected
+        kept = sorted(run.checkpoints, key=lambda each: (each.step, each.mtime), reverse=True) if run else []
+        whole = [each for each in kept if each.complete and not each.writing]
+        meant = self.selected or self._meant
+        return next((each for each in whole if each.path == meant), whole[0] if whole else None)
+
+    def on_focus(self) -> None:
+        chosen = self.chosen()
+        self.select(chosen.path if chosen is not None else None)
+
+    def on_blur(self) -> None:
+        self._meant = self.selected
+        self.select(None)
 
     def concerns(self, topics: frozenset[str]) -> bool:
         return any(topic.startswith(("disk:", "checkpoints:")) or topic == f"run:{self.view.run}" for topic in topics)
@@ -151,21 +171,25 @@ class Checkpoints(Rows):
             below = cause(run.job.diagnosis, width)
         layout = columns.fit(SAVED, width)
         rows: list[Content] = []
+        keys: list[str | None] = []
         if kept:
             rows = [columns.titles(SAVED, layout)]
             rows += [
                 columns.row(SAVED, layout, saved(each, self.view.clock(), ended=run.job.state.ended)) for each in kept
             ]
+            keys = [None, *(each.path for each in kept)]
             spare = max(2, height - len(below))
             if len(rows) > spare:
                 # The title counts them: where none of them fits in, what stands below is more urgent.
                 older = Content.styled(f"{'':>8}  and {len(rows) - spare + 1} older", FAINT)
                 rows = [*rows[: spare - 1], older] if spare > 2 else []
+                keys = [*keys[: spare - 1], None] if spare > 2 else []
         elif run.job.spec.save is not None and not run.job.state.ended:
             rows = [Content.styled(f"The first is saved at step {run.job.spec.save.save_steps}.", MUTED)]
         else:
             rows = [Content.styled("None was saved.", MUTED)]
-        self.show(rows + below)
+        shown_rows = rows + below
+        self.show(shown_rows, [*keys, *[None] * (len(shown_rows) - len(keys))])
 
     def _forecast(self, run: RunView) -> Forecast | None:
         """The forecast of the file system that this run saves to: the one that knows its saves."""
