@@ -1,0 +1,369 @@
+"""The content of a store: objects by their sha256, and parts of those that have not all arrived.
+
+Part of the program that `deploy.program` sends to hosts: standard library only, Python 3.8 and later.
+
+    store/sha256/ab/<digest>         a file, whole, on the disk, read-only
+    .staging/parts/<digest>          one that is arriving; verified chunks at their places, nothing else
+    .staging/parts/<digest>.chunks   which chunks of it those are, a line each (a file of one chunk needs none)
+
+A chunk is written only once all of it has arrived with the sha256 that the manifest says; so two programs that write
+the same part (an old one whose connection froze, and its successor) do each other no harm. What a part is said to
+have is hashed again before a copy goes on with it. A part becomes an object after the file system has flushed it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import queue
+import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from dm_isaac_g1.deploy.disk_program import (
+    DIGEST,
+    Refused,
+    Telling,
+    check_paths,
+    explain,
+    make_folder,
+    sync_all,
+)
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    Row = dict[str, Any]
+
+#: Before each chunk: b"C", the file's place in the manifest, the chunk's in the file, its bytes. b"E" ends.
+FRAME = struct.Struct(">cIIQ")
+#: Bytes read, hashed or written at once.
+BLOCK = 1 << 20
+#: Smaller chunks are written where they are read; a thread would cost more.
+ASIDE = 4 << 20
+#: Of the bytes to come, what must be free besides.
+MARGIN = 0.05
+
+
+def check_manifest(manifest: Any) -> Row:
+    """The manifest as it was given, if all in it makes sense."""
+    try:
+        chunk, files = manifest["chunk"], manifest["files"]
+        check_paths([row["path"] for row in files])
+        for row in files:
+            size, chunks = row["bytes"], row["chunks"]
+            good = isinstance(size, int) and size >= 0 and len(chunks) == -(-size // chunk)
+            if not good or not all(DIGEST.fullmatch(each) for each in [row["sha256"], *chunks]):
+                raise Refused(f"{row['path']!r} has a size or digests that make no sense")
+    except (KeyError, TypeError, ZeroDivisionError):
+        raise Refused("a manifest that makes no sense") from None
+    return dict(manifest)
+
+
+def length(row: Row, index: int, chunk: int) -> int:
+    return min(chunk, int(row["bytes"]) - index * chunk)
+
+
+class Content:
+    """The objects and parts below a store's root."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.objects = make_folder(os.path.join(make_folder(os.path.join(root, "store")), "sha256"))
+        self.staging = make_folder(os.path.join(root, ".staging"), 0o700)
+        self.parts = make_folder(os.path.join(self.staging, "parts"), 0o700)
+
+    def object(self, digest: str) -> str:
+        return os.path.join(self.objects, digest[:2], digest)
+
+    def part(self, digest: str) -> str:
+        return os.path.join(self.parts, digest)
+
+    def has(self, row: Row) -> bool:
+        try:
+            return bool(os.lstat(self.object(row["sha256"])).st_size == row["bytes"])
+        except FileNotFoundError:
+            return False
+
+    def claimed(self, row: Row) -> set[int]:
+        """Chunks that a part is said to have."""
+        try:
+            size = os.lstat(self.part(row["sha256"])).st_size
+        except FileNotFoundError:
+            return set()
+        count = len(row["chunks"])
+        try:
+            with open(self.journal(row), "rb") as file:
+                # A line that was cut off is not counted: its number would be another one's.
+                lines = file.read().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return {0} if count == 1 and size == row["bytes"] else set()
+        return {int(line) for line in lines if line.isdigit() and int(line) < count}
+
+    def claim(self, row: Row, chunks: set[int]) -> None:
+        """Say anew which chunks a part has."""
+        with open(self.journal(row), "wb") as file:
+            file.write(b"".join(b"%d\n" % index for index in sorted(chunks)))
+
+    def journal(self, row: Row) -> str:
+        return self.part(row["sha256"]) + ".chunks"
+
+    def write(self, row: Row, index: int, chunk: int, data: memoryview) -> None:
+        """A chunk that is known to be right, to its place. Any number of times."""
+        fd = os.open(self.part(row["sha256"]), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            at = index * chunk
+            while len(data):
+                sent = os.pwrite(fd, data, at)
+                data, at = data[sent:], at + sent
+        finally:
+            os.close(fd)
+        journal = self.journal(row)
+        if len(row["chunks"]) > 1 or os.path.exists(journal):
+            with open(journal, "ab", buffering=0) as file:
+                file.write(b"%d\n" % index)
+
+    def sound(self, path: str, row: Row, index: int, chunk: int) -> bool:
+        """Whether the chunk on the disk is what the manifest says."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            found, at, end = hashlib.sha256(), index * chunk, index * chunk + length(row, index, chunk)
+            while at < end:
+                block = os.pread(fd, min(4 * BLOCK, end - at), at)
+                if not block:
+                    return False
+                found.update(block)
+                at += len(block)
+            return bool(found.hexdigest() == row["chunks"][index])
+        except OSError:
+            return False  # a sector that cannot be read
+        finally:
+            os.close(fd)
+
+
+def unique(manifest: Row) -> list[tuple[int, Row]]:
+    """(place, row) of each different content, once."""
+    first: dict[str, tuple[int, Row]] = {}
+    for place, row in enumerate(manifest["files"]):
+        first.setdefault(row["sha256"], (place, row))
+    return list(first.values())
+
+
+def missing(content: Content, manifest: Row) -> Row:
+    """{"chunks": [[file, [chunk, ...]]], "bytes"} that are not there, as far as is said; reads no content."""
+    rows, total = [], 0
+    for place, row in unique(manifest):
+        if not content.has(row):
+            claimed = content.claimed(row)
+            wanted = [index for index in range(len(row["chunks"])) if index not in claimed]
+            total += sum(length(row, index, manifest["chunk"]) for index in wanted)
+            if wanted:
+                rows.append([place, wanted])
+    return {"chunks": rows, "bytes": total}
+
+
+def prepare(content: Content, manifest: Row) -> Row:
+    """The same, after everything in parts was hashed again; refused where the rest would not fit on the disk."""
+    chunk = manifest["chunk"]
+    claims = [(row, content.claimed(row)) for _, row in unique(manifest) if not content.has(row)]
+    tasks = [(row, index) for row, claimed in claims for index in sorted(claimed)]
+    telling = Telling(sum(length(row, index, chunk) for row, index in tasks))
+
+    def judge(task: tuple[Row, int]) -> bool:
+        row, index = task
+        good = content.sound(content.part(row["sha256"]), row, index, chunk)
+        telling.add(length(row, index, chunk))
+        return good
+
+    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
+        bad = [task for task, good in zip(tasks, pool.map(judge, tasks)) if not good]  # noqa: B905  Python 3.8
+    for row, claimed in claims:
+        wrong = {index for each, index in bad if each is row}
+        if wrong:
+            content.claim(row, claimed - wrong)
+    found = missing(content, manifest)
+    disk = os.statvfs(content.root)
+    free, needed = disk.f_bavail * disk.f_frsize, int(found["bytes"] * (1 + MARGIN))
+    if needed > free:
+        raise Refused(
+            f"{found['bytes']} bytes are to be copied to {content.root}, and {free} are free",
+            "space",
+            fix=f"free {needed - free} bytes there",
+        )
+    return dict(found, free=free, damaged=len(bad))
+
+
+# Arriving.
+
+
+class Cut(Exception):
+    """The stream ended before its end."""
+
+
+class Arriving:
+    """Chunks from a stream into parts: read and hashed here, written by a thread beside."""
+
+    def __init__(self, content: Content, manifest: Row) -> None:
+        self._content = content
+        self._manifest = manifest
+        self._chunk = manifest["chunk"]
+        most = max((length(row, 0, self._chunk) for row in manifest["files"]), default=0)
+        self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        for _ in range(2):
+            self._free.put(bytearray(most))  # taken from the system as it is filled
+        self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._problem: OSError | None = None
+        self._writer = threading.Thread(target=self._write, daemon=True)
+        self.bad: list[list[int]] = []
+        self.arrived = 0
+
+    def take(self, stream: BinaryIO, telling: Telling) -> None:
+        """Until the end frame. Raises Cut, Refused, OSError (the disk is full)."""
+        self._writer.start()
+        try:
+            while self._problem is None and self._one(stream, telling):
+                pass
+        finally:
+            # What has arrived whole is written whatever happened to the stream.
+            self._work.put(None)
+            self._writer.join()
+        if self._problem is not None:
+            raise self._problem
+
+    def _one(self, stream: BinaryIO, telling: Telling) -> bool:
+        head = stream.read(FRAME.size)
+        if len(head) < FRAME.size:
+            raise Cut
+        kind, place, index, size = FRAME.unpack(head)
+        if kind == b"E":
+            return False
+        try:
+            row = self._manifest["files"][place]
+            digest = row["chunks"][index]
+        except IndexError:
+            raise Refused("a chunk that is in no manifest") from None
+        if kind != b"C" or size != length(row, index, self._chunk):
+            raise Refused("a stream that makes no sense")
+        buffer = self._free.get()
+        data = memoryview(buffer)[:size]
+        found, at = hashlib.sha256(), 0
+        while at < size:
+            piece = data[at : at + BLOCK]
+            got = stream.readinto(piece)  # type: ignore[attr-defined]
+            if not got:
+                raise Cut
+            found.update(piece[:got])
+            at += got
+            telling.add(got)
+        if found.hexdigest() != digest:
+            self.bad.append([place, index])
+            self._free.put(buffer)
+        elif size < ASIDE:
+            self._content.write(row, index, self._chunk, data)
+            self._free.put(buffer)
+        else:
+            self._work.put((row, index, data, buffer))
+        self.arrived += size
+        return True
+
+    def _write(self) -> None:
+        while True:
+            task = self._work.get()
+            if task is None:
+                return
+            row, index, data, buffer = task
+            try:
+                if self._problem is None:
+                    self._content.write(row, index, self._chunk, data)
+            except OSError as error:
+                self._problem = error
+            self._free.put(buffer)
+
+
+def receive(content: Content, manifest: Row, stream: BinaryIO, total: int) -> Row:
+    """Take chunks until the stream ends; {"arrived": bytes, "bad": [[file, chunk], ...]}: those that came damaged."""
+    arriving = Arriving(content, manifest)
+    try:
+        arriving.take(stream, Telling(total))
+    except Cut:
+        raise Refused(f"the stream was cut off after {arriving.arrived} bytes", "cut") from None
+    except OSError as error:
+        what = explain(error)
+        left = missing(content, manifest)["bytes"]
+        raise Refused(f"{what['error']}; {left} bytes more are to come", what["kind"], what["fix"]) from None
+    return {"arrived": arriving.arrived, "bad": arriving.bad}
+
+
+# From parts to objects, and back.
+
+
+def settle(content: Content, manifest: Row) -> None:
+    """Make objects of complete parts. Refused while something is missing."""
+    todo = [row for _, row in unique(manifest) if not content.has(row)]
+    for row in todo:
+        if not row["chunks"]:  # an empty file has nothing that could arrive
+            os.close(os.open(content.part(row["sha256"]), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    left = missing(content, manifest)
+    if left["chunks"]:
+        raise Refused(f"{left['bytes']} bytes of it have not arrived", "incomplete")
+    for row in todo:
+        os.truncate(content.part(row["sha256"]), row["bytes"])
+        os.chmod(content.part(row["sha256"]), 0o444)
+        make_folder(os.path.join(content.objects, row["sha256"][:2]))
+    if todo:
+        sync_all(content.root)
+    for row in todo:
+        os.rename(content.part(row["sha256"]), content.object(row["sha256"]))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(content.journal(row))
+
+
+def damaged(content: Content, folder: str, manifest: Row) -> list[Row]:
+    """Files of a release that are not what they were, with the chunks that are wrong: all of it is read.
+
+    A damaged object leaves the store for the parts, with its sound chunks, so that the next copy sends the others; it
+    is the same file as in the releases, which are mended with it.
+    """
+    chunk = manifest["chunk"]
+    tasks = [(row, index) for row in manifest["files"] for index in range(len(row["chunks"]))]
+    telling = Telling(sum(row["bytes"] for row in manifest["files"]))
+
+    def judge(task: tuple[Row, int]) -> bool:
+        row, index = task
+        good = content.sound(os.path.join(folder, row["path"]), row, index, chunk)
+        telling.add(length(row, index, chunk))
+        return good
+
+    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
+        wrong = [task for task, good in zip(tasks, pool.map(judge, tasks)) if not good]  # noqa: B905  Python 3.8
+    found: dict[str, Row] = {}
+    for row, index in wrong:
+        found.setdefault(row["path"], {"path": row["path"], "chunks": []})["chunks"].append(index)
+    for row in manifest["files"]:
+        path = os.path.join(folder, row["path"])
+        try:
+            size = os.lstat(path).st_size
+        except FileNotFoundError:
+            found[row["path"]] = {"path": row["path"], "chunks": [], "gone": True}
+            continue
+        if size != row["bytes"]:
+            found.setdefault(row["path"], {"path": row["path"], "chunks": []})["size"] = size
+    for row in manifest["files"]:
+        if row["path"] in found and os.path.lexists(content.object(row["sha256"])):
+            withdraw(content, row, chunk)
+    return list(found.values())
+
+
+def withdraw(content: Content, row: Row, chunk: int) -> None:
+    """An object whose own chunks are not all sound becomes a part again."""
+    path = content.object(row["sha256"])
+    good = {index for index in range(len(row["chunks"])) if content.sound(path, row, index, chunk)}
+    if len(good) < len(row["chunks"]) or os.lstat(path).st_size != row["bytes"]:
+        os.chmod(path, 0o600)
+        os.rename(path, content.part(row["sha256"]))
+        content.claim(row, good)

@@ -1,0 +1,249 @@
+"""A host's models folder: its releases, which one is current, and how one comes and goes.
+
+Part of the program that `deploy.program` sends to hosts: standard library only, Python 3.8 and later.
+
+    rel/<release>/            a release's files: hard links to objects
+    store/releases/<release>.json   what it is, and its manifest
+    current                   -> rel/<release>
+    txn.json                  the deploy at work, or that was cut off
+    deploys.jsonl             how each ended
+    lock                      who is at work, until when
+
+Whatever is written is whole and on the disk before it has its name; every operation can be done again. One lock holder
+writes: a token that is not (no longer) the lock's is refused. Times are this host's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from dm_isaac_g1.deploy import objects_program
+from dm_isaac_g1.deploy.disk_program import (
+    Refused,
+    check_name,
+    erase,
+    locked,
+    make_folder,
+    read_json,
+    say,
+    sync_folder,
+    write_json,
+)
+from dm_isaac_g1.deploy.objects_program import Content, check_manifest
+
+if TYPE_CHECKING:
+    Row = dict[str, Any]
+
+#: Parts of a copy that nobody went on with go after so long, once another release is complete.
+PARTS_KEPT_S = 24 * 3600.0
+
+
+class Store:
+    """The folder `root`. `token`: of the lock that the caller holds, if any."""
+
+    def __init__(self, root: str, token: str | None = None) -> None:
+        root = os.path.expanduser(root)
+        if not os.path.isabs(root):
+            raise Refused(f"{root!r} is not an absolute path")
+        os.makedirs(root, exist_ok=True)
+        self.root = root
+        self.token = token
+        self.content = Content(root)
+        self.releases = make_folder(os.path.join(root, "rel"))
+        self.records = make_folder(os.path.join(root, "store", "releases"))
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.root, name)
+
+    def folder(self, release: str) -> str:
+        return os.path.join(self.releases, check_name(release, "release"))
+
+    def record(self, release: str) -> str:
+        return os.path.join(self.records, check_name(release, "release") + ".json")
+
+    def staging(self, txn: str) -> str:
+        name = check_name(txn, "transaction")
+        if name == "parts":
+            raise Refused("'parts' is not the name of a transaction")
+        return make_folder(os.path.join(self.content.staging, name), 0o700)
+
+    def current(self) -> str | None:
+        """The release that `current` leads to."""
+        try:
+            head, name = os.path.split(os.readlink(self.path("current")).rstrip("/"))
+        except OSError:
+            return None
+        return name if os.path.basename(head) == "rel" else None
+
+    def lock(self) -> Row | None:
+        """Who holds the lock now; None once the lease is over."""
+        held = read_json(self.path("lock"))
+        if not isinstance(held, dict) or not isinstance(held.get("until"), (int, float)):
+            return None
+        return held if held["until"] > time.time() else None
+
+    def guard(self) -> None:
+        """Refuse what only the lock's holder may do."""
+        held = self.lock()
+        if held is None and self.token is not None:
+            left = read_json(self.path("lock"))
+            if isinstance(left, dict) and left.get("token") == self.token:
+                return  # late, and nobody came meanwhile
+            raise Refused("the lock was taken over, or given back", "locked")
+        if held is not None and held.get("token") != self.token:
+            raise held_by(held)
+
+
+def held_by(held: Row) -> Refused:
+    left = max(0, int(held["until"] - time.time()))
+    return Refused(
+        f"{held.get('owner')} is deploying here (transaction {held.get('txn') or 'unknown'})",
+        "locked",
+        fix=f"wait for it; if its console is gone, it may be taken over in {left} s",
+    )
+
+
+# Content.
+
+
+def missing(store: Store, manifest: Any) -> Row:
+    return objects_program.missing(store.content, check_manifest(manifest))
+
+
+def prepare(store: Store, txn: str, manifest: Any) -> Row:
+    """Begin or go on with a copy: what is missing, once all that lies there has been hashed again."""
+    with locked(store.root):
+        store.guard()
+    checked = check_manifest(manifest)
+    write_json(os.path.join(store.staging(txn), "manifest.json"), checked)
+    return objects_program.prepare(store.content, checked)
+
+
+def receive(store: Store, txn: str, total: int) -> Row:
+    """Take chunks from stdin. Anybody who may start this may only bring what the manifest names."""
+    checked = read_json(os.path.join(store.staging(txn), "manifest.json"))
+    if checked is None:
+        raise Refused(f"no copy {txn} is prepared")
+    say({"hello": txn})
+    return objects_program.receive(store.content, checked, sys.stdin.buffer, total)
+
+
+def commit(store: Store, txn: str, manifest: Any, release: Row) -> Row:
+    """A release of what has arrived: its folder appears whole, or is mended link by link where it is there already."""
+    checked = check_manifest(manifest)
+    with locked(store.root):
+        store.guard()
+        objects_program.settle(store.content, checked)
+        name, staging = check_name(release["id"], "release"), store.staging(txn)
+        final, beside = store.folder(name), os.path.join(staging, "release")
+        if not os.path.isdir(final):
+            erase(beside)
+            os.mkdir(beside, 0o755)
+            fill(store.content, checked, beside)
+            write_json(store.record(name), {"release": release, "manifest": checked})
+            os.rename(beside, final)
+        else:
+            fill(store.content, checked, final)
+            write_json(store.record(name), {"release": release, "manifest": checked})
+        sync_folder(store.releases)
+        erase(staging)
+        clear(store.content)
+    return {"path": final}
+
+
+def fill(content: Content, manifest: Row, folder: str) -> None:
+    """Each file of the manifest, at its place in `folder`: the object itself, or a copy where there are no links."""
+    folders = {folder}
+    for row in manifest["files"]:
+        source, path = content.object(row["sha256"]), os.path.join(folder, row["path"])
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(source), os.lstat(path)):
+                continue
+        here = folder
+        for part in row["path"].split("/")[:-1]:
+            here = make_folder(os.path.join(here, part))
+            folders.add(here)
+        new = path + ".dm-g1-new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        try:
+            os.link(source, new)
+        except OSError:
+            shutil.copyfile(source, new)
+        os.rename(new, path)
+    for each in folders:
+        sync_folder(each)
+
+
+def clear(content: Content) -> None:
+    """Copies that nobody went on with for long: their parts, and what else they left."""
+    for folder in (content.parts, content.staging):
+        for entry in os.scandir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                old = time.time() - entry.stat(follow_symlinks=False).st_mtime > PARTS_KEPT_S
+                if old and entry.path != content.parts:
+                    erase(entry.path)
+
+
+def verify(store: Store, release: str) -> list[Row]:
+    """What is not as it was when it arrived: [{"path", "chunks"}]; all of it is read."""
+    record = read_json(store.record(release))
+    if not isinstance(record, dict):
+        raise Refused(f"no release {release}", "missing")
+    return objects_program.damaged(store.content, store.folder(release), check_manifest(record["manifest"]))
+
+
+def manifest_of(store: Store, release: str) -> Row:
+    record = read_json(store.record(release))
+    if not isinstance(record, dict):
+        raise Refused(f"no release {release}", "missing")
+    return check_manifest(record["manifest"])
+
+
+def set_current(store: Store, release: str) -> Row:
+    """A new link, renamed over the old one: there is no moment without (`ln -sfn` of busybox has one)."""
+    with locked(store.root):
+        store.guard()
+        if not os.path.isdir(store.folder(release)):
+            raise Refused(f"no release {release}", "missing")
+        link = store.path("current")
+        if os.path.lexists(link) and not os.path.islink(link):
+            raise Refused(f"{link} is not a link", fix="move it away: it says which release is current")
+        before = store.current()
+        beside = link + ".new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        os.symlink(os.path.join("rel", release), beside)
+        os.rename(beside, link)
+        sync_folder(store.root)
+    return {"before": before}
+
+
+def remove(store: Store, release: str) -> Row:
+    """Remove a release that is not current, and objects that are in no other; {"freed": bytes}."""
+    with locked(store.root):
+        store.guard()
+        folder = store.folder(release)
+        if store.current() == release:
+            raise Refused(f"{release} is the current release", fix="make another one current first")
+        record = read_json(store.record(release))
+        trash = os.path.join(store.staging("removed"), release)
+        erase(trash)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(folder, trash)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(store.record(release))
+        freed = erase(trash)
+        rows = record["manifest"]["files"] if isinstance(record, dict) else []
+        for digest in {check_name(row["sha256"], "file") for row in rows}:
+            path = store.content.object(digest)
+            with contextlib.suppress(FileNotFoundError):
+                if os.lstat(path).st_nlink == 1:
+                    freed += erase(path)
+        sync_folder(store.releases)
+    return {"freed": freed}
