@@ -23,8 +23,8 @@ _LENGTHS = {1: 2, 2: 4, 3: 4}
 #: Of 8 dimensions with 20 digits each at most; numpy itself takes 10,000 bytes.
 _HEADER_MAX = 512
 #: Plain numbers and texts; never objects, records, dates or raw memory.
-_KINDS = "biufcSU"
-_DTYPE = re.compile(r"[<>|=]?(?:[biufc][0-9]{1,2}|[SU][0-9]{1,5})")
+KINDS = "biufcSU"
+DTYPE = re.compile(r"[<>|=]?(?:[biufc][0-9]{1,2}|[SU][0-9]{1,5})")
 #: Smaller arrays are copied out of the frame: aligned, writable, and the frame can go.
 _VIEW_FROM = 16 << 10
 
@@ -38,7 +38,7 @@ class Header(NamedTuple):
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool
-    count: int
+    size: int
 
 
 def header_of(array: Array) -> tuple[bytes, Array]:
@@ -46,7 +46,7 @@ def header_of(array: Array) -> tuple[bytes, Array]:
 
     Raises ProtocolError for arrays of objects, records or dates.
     """
-    if array.dtype.kind not in _KINDS:
+    if array.dtype.kind not in KINDS:
         raise ProtocolError(f"an array of {array.dtype} cannot be sent, expected numbers or texts")
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     return _written(array.dtype, array.shape, fortran), array.T if fortran else array
@@ -65,7 +65,7 @@ def read(data: memoryview, limits: Limits) -> Array:
     header = _header(bytes(data[: 12 + _HEADER_MAX]))
     if len(header.shape) > limits.dimensions:
         raise ProtocolError(f"an array of {len(header.shape)} dimensions, at most {limits.dimensions} are taken")
-    there, needed = len(data) - header.at, header.count * header.dtype.itemsize
+    there, needed = len(data) - header.at, header.size * header.dtype.itemsize
     if there != needed:
         raise ProtocolError(f"an array of shape {header.shape} needs {needed:,} bytes, the frame has {there:,}")
     return _array(data, header)
@@ -73,9 +73,9 @@ def read(data: memoryview, limits: Limits) -> Array:
 
 def _array(data: memoryview, header: Header) -> Array:
     try:
-        if not header.count:
+        if not header.size:
             return np.empty(header.shape, header.dtype)
-        flat = np.frombuffer(data, header.dtype, header.count, header.at)
+        flat = np.frombuffer(data, header.dtype, header.size, header.at)
         if flat.nbytes < _VIEW_FROM or not flat.flags.aligned:
             flat = flat.copy()
         return flat.reshape(header.shape, order="F" if header.fortran else "C")
@@ -103,7 +103,7 @@ def _parsed(text: bytes, at: int) -> Header:
         known = len(told) == 3 and isinstance(fortran, bool) and isinstance(shape, tuple)
         if not known or not all(type(each) is int and 0 <= each < 1 << 48 for each in shape):
             raise ValueError("its header's values")
-        if not isinstance(descr, str) or not _DTYPE.fullmatch(descr):
+        if not isinstance(descr, str) or not DTYPE.fullmatch(descr):
             raise ProtocolError(f"an array of {str(descr)[:40]!r} is not taken, expected numbers or texts")
         dtype = np.dtype(descr)
     except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError):

@@ -1,7 +1,7 @@
 """Values as frames, byte for byte as NVIDIA's client and server write them.
 
 msgpack with the shortest form of everything; an array is {"__ndarray_class__": true, "as_npy": what np.save writes}.
-Source: MsgSerializer in gr00t/policy/server_client.py of Isaac-GR00T N1.6; frames made by it are in tests/captures/wire.
+Source: MsgSerializer in gr00t/policy/server_client.py of Isaac-GR00T N1.6, whose frames are in tests/captures/wire.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Clients of policy servers: blocking, awaitable; four dialects."""
