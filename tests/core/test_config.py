@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dm_isaac_g1.core import config, paths, redact
+from dm_isaac_g1.core import config, labport, paths, redact
 from dm_isaac_g1.core.config import PLAIN, SECRET, Config, Secret, load_config
 from dm_isaac_g1.core.errors import ConfigError
 from dm_isaac_g1.core.profiles import NoProfile
@@ -83,7 +83,7 @@ def test_the_lab_is_never_sent_to_the_users_machines_nor_given_their_passwords()
     env(f"WORKSTATION_HOST=10.0.0.5\nWORKSTATION_PASSWORD='{HUSH}'\nGROOT_SERVER_PORT=6000\n")
     config = load_config("lab")
     assert config.profile.hosts["workstation"].ssh == "lab-workstation"
-    assert config.profile.hosts["spark"].port == 5555
+    assert config.profile.hosts["spark"].port == labport.serve_port()
     assert config.password("workstation") is None
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dm_isaac_g1.core import expected, paths, profile_text, yamlfile
+from dm_isaac_g1.core import expected, labport, paths, profile_text, yamlfile
 from dm_isaac_g1.core.checks import HOST_NAME, profile_problems, recipe_problems
 from dm_isaac_g1.core.errors import ConfigError
 from dm_isaac_g1.core.profile import Host, Profile
@@ -21,6 +21,8 @@ from dm_isaac_g1.core.recipe import Recipe
 from dm_isaac_g1.core.yamlfile import Document, Problem
 
 VARIABLE = "DM_G1_PROFILE"
+#: As a host's port: the one that the lab's host serves on.
+LAB_PORT = "{lab_port}"
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -58,8 +60,13 @@ def check_profile(name_or_path: str | None = None) -> tuple[Path, list[Problem]]
 
 
 def read_profile(name_or_path: str | None = None) -> Document:
-    """The profile's file, parsed but not checked. Raises ConfigError."""
-    return _read_named(find_profile(name_or_path))
+    """The profile's file, parsed but not checked; `{lab_port}` is filled in. Raises ConfigError."""
+    document = _read_named(find_profile(name_or_path))
+    hosts = document.value.get("hosts")
+    for host in hosts.values() if isinstance(hosts, dict) else ():
+        if isinstance(host, dict) and host.get("port") == LAB_PORT:
+            host["port"] = labport.serve_port()
+    return document
 
 
 def find_profile(name_or_path: str | None = None) -> Path:

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import msgspec
 
-from dm_isaac_g1.core import units
+from dm_isaac_g1.core import labport, units
 from dm_isaac_g1.core.errors import DmG1Error, UsageError
 from dm_isaac_g1.core.paths import lab_dir
 from dm_isaac_g1.lab import disk as disks
-from dm_isaac_g1.lab import jobs, processes, seed, standin
+from dm_isaac_g1.lab import jobs, ports, processes, seed, standin
 from dm_isaac_g1.lab.environment import host_environment
+from dm_isaac_g1.lab.files import write_whole
 from dm_isaac_g1.lab.keys import ensure_keys, write_client_files
-from dm_isaac_g1.lab.layout import HOSTS, TRAIN_HOST, HostName, Layout
+from dm_isaac_g1.lab.layout import HOSTS, SERVE_HOST, TRAIN_HOST, HostName, Layout
 from dm_isaac_g1.lab.server import Serving
 
 #: A server listens well within this, even on a busy machine; seconds.
@@ -93,6 +94,7 @@ class Lab:
             for name in HOSTS:
                 standin.install(self.layout, name)
                 notes += self._start(name, disk if name == TRAIN_HOST else None)
+            self._choose_port()
             write_client_files(self.layout, {name: self._serving(name).port for name in HOSTS})
             return self._status(notes=tuple(notes))
 
@@ -133,6 +135,16 @@ class Lab:
         return msgspec.structs.replace(
             self._status(), ended=status.ended, others=status.others, notes=("the lab's folder was deleted",)
         )
+
+    def _choose_port(self) -> None:
+        """Keep the port that spark serves on, unless somebody outside the lab has it."""
+        root = self.layout.root
+        port = labport.serve_port(root)
+        if not ports.taken(port) or ports.held_by(port, processes.of_host(self.layout, SERVE_HOST)):
+            chosen = port
+        else:
+            chosen = next((each for each in labport.candidates(root) if not ports.taken(each)), port)
+        write_whole(labport.file(root), str(chosen).encode())
 
     # One host
 

@@ -16,6 +16,8 @@ HostName = Literal["workstation", "spark"]
 HOSTS: tuple[HostName, ...] = ("workstation", "spark")
 #: The host whose workspace may have a size, and that gets the seed dataset.
 TRAIN_HOST: HostName = "workstation"
+#: The host that policies are served on.
+SERVE_HOST: HostName = "spark"
 
 MARKER = ".dm-g1-lab"
 _MARKER_TEXT = "A dm-g1 lab: `dm-g1 lab reset` may delete this folder with all that is in it.\n"

@@ -83,10 +83,20 @@ async def _serve(wanted: Wanted) -> None:
         await run_session(process, env=env, home=home)
 
     class Server(asyncssh.SSHServer):
-        """Public keys only; forwards to this machine only."""
+        """Public keys only: the lab's own, and those that the host's ~/.ssh/authorized_keys has at that moment, with
+        their options. Forwards to this machine only.
+        """
+
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            self.conn = conn
 
         def begin_auth(self, username: str) -> bool:
+            with contextlib.suppress(OSError, ValueError, UnicodeError):
+                self.conn.set_authorized_keys(_authorized(layout, home))
             return True
+
+        def _restricted(self) -> bool:
+            return bool(self.conn.get_key_option("restrict"))
 
         def password_auth_supported(self) -> bool:
             return False
@@ -95,16 +105,16 @@ async def _serve(wanted: Wanted) -> None:
             return False
 
         def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
-            return dest_host in _FORWARD_TO
+            return dest_host in _FORWARD_TO and not self._restricted()
 
         def server_requested(self, listen_host: str, listen_port: int) -> bool:
-            return listen_host in _FORWARD_TO
+            return listen_host in _FORWARD_TO and not self._restricted()
 
         def unix_connection_requested(self, dest_path: str) -> bool:
-            return True
+            return not self._restricted()
 
         def unix_server_requested(self, listen_path: str) -> bool:
-            return True
+            return not self._restricted()
 
     async def listen(port: int) -> asyncssh.SSHAcceptor:
         return await asyncssh.create_server(
@@ -140,6 +150,17 @@ async def _serve(wanted: Wanted) -> None:
     if wanted.disk is not None and wanted.by == "mount":
         with contextlib.suppress(OSError):
             disks.unmount(layout.workspace(name))
+
+
+def _authorized(layout: Layout, home: Path) -> asyncssh.SSHAuthorizedKeys:
+    """The lab's key, and what the host's user let in. Raises OSError, and ValueError for a line that is none."""
+    import asyncssh
+
+    keys = layout.authorized_keys.read_text()
+    own = home / ".ssh" / "authorized_keys"
+    if own.is_file():
+        keys += own.read_text()
+    return asyncssh.import_authorized_keys(keys)
 
 
 async def _until_folder_gone(layout: Layout, done: asyncio.Event) -> None:

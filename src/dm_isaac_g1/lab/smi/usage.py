@@ -1,7 +1,7 @@
 """What a lab host's jobs use, as /proc tells: the load and memory that the simulated GPU shows.
 
 A process counts as one of the GPU's when it belongs to the host (its environment says so) and has torch's library
-mapped: that is what would hold the GPU on the real machine.
+or ONNX Runtime's mapped: that is what would hold the GPU on the real machine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_LIBRARY = b"libtorch"
+_LIBRARIES = (b"libtorch", b"onnxruntime_pybind")
 
 
 class GpuProcess(NamedTuple):
@@ -47,7 +47,8 @@ class Watch:
             if environ:
                 self._strangers.add(pid)
             return False
-        if _LIBRARY in (_bytes(pid, "maps") or b""):
+        maps = _bytes(pid, "maps") or b""
+        if any(library in maps for library in _LIBRARIES):
             self._known.add(pid)
             return True
         return False
