@@ -38,6 +38,7 @@ from dm_isaac_g1.inference.server.backends import (
     failed,
 )
 from dm_isaac_g1.inference.server.checks import Dialect
+from dm_isaac_g1.inference.server.connections import Connections, budget
 from dm_isaac_g1.inference.server.metrics import Metrics
 
 
@@ -50,6 +51,8 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 64
     waiting_bytes: int = 256 << 20
     per_client: int = 8
+    #: Connections at once.
+    connections: int = 1000
     #: Seconds for what waits to be answered once the server is told to leave.
     grace_s: float = 30.0
     #: Seconds until a connection without a greeting, or whose far end is silent, is dropped.
@@ -105,6 +108,7 @@ class PolicyServer:
         self._router = self._socket()
         self._answers = self._context.socket(zmq.PULL)
         self._answers.bind("inproc://answers")
+        self._connections = Connections(self._router, most=self.limits.connections, owed=budget(self.limits.frame))
         self._waker, self._woken = socket.socketpair()
         self._woken.setblocking(False)
         try:
@@ -203,13 +207,15 @@ class PolicyServer:
 
     def _serve(self) -> None:
         poller = zmq.Poller()
-        for each in (self._router, self._answers, self._woken):
+        for each in (self._router, self._answers, self._woken, self._connections.monitor):
             poller.register(each, zmq.POLLIN)
         leaving = False
         done = False
         try:
             while not done:
-                ready = dict(poller.poll(500))
+                ready = dict(poller.poll(100 if len(self._connections) else 1000))
+                for what in self._connections.look():
+                    self._log.say(f"cut: {what}")
                 if self._answers in ready:
                     done = self._pass_on()
                 if self._router in ready:
@@ -226,6 +232,7 @@ class PolicyServer:
                         self._clean = False
                         done = True
         finally:
+            self._connections.close()
             self._router.close()
             self._answers.close()
             self._woken.close()
@@ -241,6 +248,7 @@ class PolicyServer:
                 frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            self._connections.whole(frames)
             split = next((place for place, frame in enumerate(frames[:8]) if place and not len(frame)), None)
             if split is None:
                 self.metrics.refused()
@@ -285,7 +293,7 @@ class PolicyServer:
 
     def _at_once(self, endpoint: str) -> Answer | None:
         if endpoint == "metrics":
-            return Answer(pack(self.metrics.snapshot()))
+            return Answer(pack({**self.metrics.snapshot(), "clients": len(self._connections)}))
         if endpoint == "kill":
             if not self._allow_kill:
                 self._log.say("kill from a client: refused")
