@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dm_isaac_g1.deploy import ledger_program, manifest_program, store_program
 from dm_isaac_g1.deploy.disk_program import Refused, explain, say
 from dm_isaac_g1.deploy.store_program import Store
-from dm_isaac_g1.deploy.transfer import local_program, send_program
+from dm_isaac_g1.deploy.transfer import key_program, local_program, push_program, send_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +35,16 @@ OPS: dict[str, Callable[..., Any]] = {
     "set_current": store_program.set_current,
     "remove": store_program.remove,
     "take": local_program.take,
+    "open_door": key_program.open_door,
+    "close_door": key_program.close_door,
 }
 #: Of a machine, whatever lies on it.
-ELSEWHERE: dict[str, Callable[..., Any]] = {"manifest": manifest_program.manifest, "send": send_program.send}
+ELSEWHERE: dict[str, Callable[..., Any]] = {
+    "manifest": manifest_program.manifest,
+    "send": send_program.send,
+    "reach": push_program.reach,
+    "push": push_program.push,
+}
 
 
 def perform(asked: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.deploy.disk_program import Refused, locked, read_json, sync_folder, write_json
 from dm_isaac_g1.deploy.store_program import held_by
+from dm_isaac_g1.deploy.transfer import key_program
 
 if TYPE_CHECKING:
     from dm_isaac_g1.deploy.store_program import Store
@@ -36,6 +37,9 @@ def acquire(store: Store, owner: str, lease_s: float, txn: str = "") -> Row:
         token = store.token or secrets.token_hex(16)
         until = time.time() + lease_s
         write_json(store.path("lock"), {"owner": owner, "txn": txn, "token": token, "until": until}, 0o600)
+    if store.token is None:
+        with contextlib.suppress(OSError, Refused):
+            key_program.close_door(store)  # what a console that was killed has left
     return {"token": token, "until": until}
 
 

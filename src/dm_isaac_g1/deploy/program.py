@@ -23,9 +23,11 @@ PARTS = (
     "manifest_program",
     "objects_program",
     "store_program",
+    "transfer.key_program",
     "ledger_program",
-    "transfer.send_program",
     "transfer.local_program",
+    "transfer.send_program",
+    "transfer.push_program",
     "host_program",
 )
 PACKAGE = "dm_isaac_g1.deploy"

@@ -17,7 +17,7 @@ from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, RemoteFailed
 from dm_isaac_g1.deploy.manifest import Manifest, runtime_of
 from dm_isaac_g1.deploy.program import NoWay
 from dm_isaac_g1.deploy.store import Missing, Store
-from dm_isaac_g1.deploy.transfer import console, local
+from dm_isaac_g1.deploy.transfer import console, direct, local
 
 if TYPE_CHECKING:
     from dm_isaac_g1.remote.host import Host
@@ -151,6 +151,8 @@ def suitable(source: Host | None, store: Store, host_folder: str | None) -> Iter
     """The ways that may work, the shortest first."""
     if source is not None and host_folder is not None and local.same_machine(source, store.host):
         yield "local", local.send
+    elif source is not None:
+        yield "direct", direct.send
     yield "console", console.send
 
 
