@@ -14,11 +14,12 @@ from dm_isaac_g1.inference.evaluation.results import EvaluationError, Taken
 _PREFIXES = ("video.", "state.", "action.")
 
 
-def taken(modality: Mapping[str, Any]) -> Taken:
+def taken(modality: Any) -> Taken:
     """Of the answer to get_modality_config: `delta_indices` and `modality_keys` of each modality.
 
     Raises EvaluationError where it says of no action.
     """
+    modality = modality if isinstance(modality, Mapping) else {}
     configs = {name: modality.get(name) for name in ("video", "state", "action", "language")}
     keys = {name: tuple(bare(str(key)) for key in _list(config, "modality_keys")) for name, config in configs.items()}
     deltas = {name: tuple(map(int, _list(config, "delta_indices"))) for name, config in configs.items()}

@@ -9,17 +9,31 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from dm_isaac_g1.core.errors import DmG1Error
+from dm_isaac_g1.core.errors import DmG1Error, UsageError
 from dm_isaac_g1.data.work import Work
 from dm_isaac_g1.inference.evaluation import latency, openloop, plots, probe
+from dm_isaac_g1.inference.evaluation.groups import Groups
 from dm_isaac_g1.inference.evaluation.recording import Recordings
-from dm_isaac_g1.inference.evaluation.results import Latency, OpenLoop, Taken, Trajectory, plain, write_json
+from dm_isaac_g1.inference.evaluation.results import (
+    EvaluationError,
+    Latency,
+    OpenLoop,
+    Taken,
+    Trajectory,
+    plain,
+    write_json,
+)
+from dm_isaac_g1.inference.observations import canned
+from dm_isaac_g1.inference.protocol import ServerError
+from dm_isaac_g1.inference.specs import PolicySpec
 
 if TYPE_CHECKING:
     from dm_isaac_g1.data.dataset import Dataset
 
 #: Points of a curve in what is shown in a terminal, and curves: the worst ones.
 POINTS, CURVES = 240, 8
+#: What helps where an observation cannot be made up.
+SHOW = "show it a recording: --dataset"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,17 +54,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def examine(connect: latency.Connect, plan: Plan, work: Work) -> dict[str, Any]:
     """Everything that `plan` asks for, as plain JSON values: "probe", "latency", "open_loop", "curves", "plots", "out".
 
-    The files that are wanted are looked at before the server is. Raises what the client raises, EvaluationError,
-    DataProblem, DmG1Error (matplotlib is missing, a folder to write into).
+    The files that are wanted are looked at before the server is. Raises what the client raises, TokenRefused,
+    EvaluationError, DataProblem, DmG1Error (matplotlib is missing, a folder to write into).
     """
     dataset = _prepared(plan, work)
+    try:
+        return _examined(connect, plan, dataset, work)
+    except DmG1Error as error:
+        raise probe.plainly(error, plan.server) from None
+
+
+def _examined(connect: latency.Connect, plan: Plan, dataset: Dataset | None, work: Work) -> dict[str, Any]:
     with connect() as client:
         work.progress(f"Asking {plan.server}")
-        seen, modality = probe.look(client, plan.server)  # type: ignore[arg-type]  # a client is a policy, and more
-        taken = seen.takes
-        observation = _observation(dataset, taken, plan.order, modality)
-        gives, steps, took = probe.first(client, observation, taken)
-        seen = msgspec.structs.replace(seen, gives=gives, steps=steps, first_ms=took)
+        seen, known = probe.look(client, plan.server)  # type: ignore[arg-type]  # a client is a policy, and more
+        taken = seen.takes if seen.takes.action or dataset is None else recorded(dataset)
+        observation = _observation(dataset, taken, plan.order, known)
+        gives, steps, took = _first(client, observation, taken, dataset)
+        taken = msgspec.structs.replace(taken, horizon=taken.horizon or steps)
+        dialect = str(getattr(client, "dialect", None) or seen.dialect)
+        seen = msgspec.structs.replace(seen, takes=taken, gives=gives, steps=steps, first_ms=took, dialect=dialect)
         measured = _load(connect, observation, plan, work)
         found, traces = _compare(client, dataset, taken, plan, work)
     said: dict[str, Any] = {
@@ -71,6 +94,17 @@ def examine(connect: latency.Connect, plan: Plan, work: Work) -> dict[str, Any]:
         write_json(plan.out, {name: value for name, value in said.items() if name != "out"})
         said["out"] = str(plan.out)
     return said
+
+
+def recorded(dataset: Dataset) -> Taken:
+    """What a server takes that does not say: all groups and cameras of the dataset's modality.json."""
+    groups = Groups(dataset)
+    return Taken(
+        state=tuple(groups.known("state")),
+        action=tuple(groups.known("action")),
+        cameras=tuple(groups.cameras()),
+        language=groups.language(),
+    )
 
 
 def curves(traces: openloop.Traces, found: Trajectory) -> dict[str, Any]:
@@ -106,16 +140,28 @@ def _prepared(plan: Plan, work: Work) -> Dataset | None:
 
 
 def _observation(
-    dataset: Dataset | None, taken: Taken, order: openloop.Order, modality: Mapping[str, Any]
+    dataset: Dataset | None, taken: Taken, order: openloop.Order, known: PolicySpec | Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the clients send: the first frame of the first trajectory, or one made up for this embodiment."""
+    """What the clients send: the first frame of the first trajectory, or a robot that stands still."""
     if dataset is not None:
-        openloop.horizon_of(taken, order)
+        if taken.horizon:
+            openloop.horizon_of(taken, order)
         return Recordings(dataset, taken, order.keys).episode(openloop.chosen(dataset, order)[0]).observation(0)
-    from dm_isaac_g1.inference.observation import canned
-
-    made: dict[str, Any] = canned(modality)
+    try:
+        made: dict[str, Any] = canned(known)
+    except UsageError as error:
+        raise EvaluationError(error.what, fix=SHOW) from None
     return made
+
+
+def _first(
+    client: openloop.Policy, observation: dict[str, Any], taken: Taken, dataset: Dataset | None
+) -> tuple[dict[str, int], int, float]:
+    try:
+        return probe.first(client, observation, taken)
+    except ServerError as error:
+        # What was made up may have other widths than the model.
+        raise ServerError(error.said, fix=SHOW if dataset is None else error.fix) from None
 
 
 def _load(connect: latency.Connect, observation: dict[str, Any], plan: Plan, work: Work) -> list[Latency]:

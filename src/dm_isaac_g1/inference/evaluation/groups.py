@@ -51,13 +51,25 @@ class Groups:
         found = [self._place(kind, name) for name in names]
         missing = [name for name, place in zip(names, found, strict=True) if place is None]
         if missing:
-            there = ", ".join(self._known(kind)) or "none"
+            there = ", ".join(self.known(kind)) or "none"
             raise EvaluationError(
                 f"the policy's {kind} has {', '.join(missing)}, which the dataset lacks (it has {there})",
                 where=self.name,
                 fix="is it a dataset of another embodiment? `dm-g1 data convert` makes one that fits",
             )
         return tuple(place for place in found if place is not None)
+
+    def known(self, kind: Kind) -> list[str]:
+        """The groups that there are, by meta/modality.json, a layout of names, or columns of their own."""
+        known = list(_mapping(self._modality.get(kind)))
+        if known:
+            return known
+        whole = self.dataset.info.features.get(_WHOLE[kind])
+        if whole is not None and whole.is_numeric:
+            labels = whole.labels(_WHOLE[kind])
+            return list((state_columns if kind == "state" else action_columns)(labels, whole.width).groups)
+        prefixes = tuple(pattern.format("") for pattern in _OWN[kind])
+        return [column for column in self.dataset.info.columns if column.startswith(prefixes)]
 
     def camera(self, name: str) -> str:
         """The full key of a camera. Raises EvaluationError."""
@@ -73,6 +85,14 @@ class Groups:
             where=self.name,
             fix="`dm-g1 data convert --format groot --ego-camera CAMERA` names one ego_view",
         )
+
+    def cameras(self) -> list[str]:
+        """Under the names of modality.json; else their own, without what all of them begin with."""
+        return list(_mapping(self._modality.get("video"))) or [key.removeprefix(IMAGES) for key in self.dataset.cameras]
+
+    def language(self) -> str | None:
+        """The instruction's key, where modality.json names one."""
+        return next((f"annotation.{name}" for name in _mapping(self._modality.get("annotation"))), None)
 
     def instructions(self, key: str) -> str:
         """The column whose numbers say which instruction a frame has."""
@@ -114,17 +134,6 @@ class Groups:
                 f"{kind}.{name} is {start} to {end} of {column}{width}", where=f"{self.name}/{MODALITY}"
             )
         return Place(name, str(column), tuple(range(start, end)), feature.labels(str(column))[start:end])
-
-    def _known(self, kind: Kind) -> list[str]:
-        known = list(_mapping(self._modality.get(kind)))
-        if known:
-            return known
-        whole = self.dataset.info.features.get(_WHOLE[kind])
-        if whole is not None and whole.is_numeric:
-            labels = whole.labels(_WHOLE[kind])
-            return list((state_columns if kind == "state" else action_columns)(labels, whole.width).groups)
-        prefixes = tuple(pattern.format("") for pattern in _OWN[kind])
-        return [column for column in self.dataset.info.columns if column.startswith(prefixes)]
 
     def _read(self) -> Mapping[str, Any]:
         if not (self.dataset.root / MODALITY).exists():

@@ -66,7 +66,15 @@ def evaluate(
         raise EvaluationError(f"the policy's action has no {', '.join(unknown)} (it has {', '.join(taken.action)})")
     recordings = Recordings(dataset, taken, order.keys)
     for number in chosen(dataset, order):
+        reset(policy, number)
         yield _trajectory(policy, recordings, recordings.episode(number), order, horizon, work)
+
+
+def reset(policy: Policy, episode: int) -> None:
+    """A new episode begins: for policies that remember, and for one that replays a recording the one to replay."""
+    begin = getattr(policy, "reset", None)
+    if begin is not None:
+        begin({"episode_index": episode, "step_index": 0})
 
 
 def summary(dataset: Dataset, taken: Taken, order: Order, found: Sequence[Trajectory]) -> OpenLoop:
