@@ -8,7 +8,7 @@ is repeated.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from dm_isaac_g1.data.columns import matrix
 from dm_isaac_g1.data.compatibility import modality_of
 from dm_isaac_g1.data.dataset import Dataset
-from dm_isaac_g1.data.info import ACTION, IMAGES, STATE
+from dm_isaac_g1.data.info import IMAGES
 from dm_isaac_g1.data.problems import DataProblem
 from dm_isaac_g1.inference.evaluation.groups import Groups
 from dm_isaac_g1.inference.policies.base import Actions, Observation, PolicyError, batch_size, modality_config
 from dm_isaac_g1.inference.protocol import ModalityConfig
-from dm_isaac_g1.inference.specs import PolicySpec, action_columns, state_columns
+from dm_isaac_g1.inference.specs import PolicySpec
 
 LANGUAGE = "annotation.human.task_description"
 HORIZON = 16
@@ -37,14 +37,14 @@ class ReplayPolicy:
         self._dataset = Dataset.open(folder)
         self.name = self._dataset.root.resolve().name
         groups = Groups(self._dataset)
-        self._places = groups.find("action", _groups(self._dataset, "action"))
+        self._places = groups.find("action", groups.known("action"))
         if not self._places:
             raise PolicyError("the dataset has no action", where=self.name)
         if not 0 < (executed or horizon) <= horizon:
             raise PolicyError(f"{executed} steps of a chunk of {horizon} cannot be executed")
         self._executed = executed or horizon
         self.spec: PolicySpec | None = PolicySpec(
-            state={place.group: len(place.places) for place in groups.find("state", _groups(self._dataset, "state"))},
+            state={place.group: len(place.places) for place in groups.find("state", groups.known("state"))},
             action={place.group: len(place.places) for place in self._places},
             horizon=horizon,
             cameras=_cameras(self._dataset),
@@ -98,17 +98,6 @@ class ReplayPolicy:
         self._rows = {place.group: whole[place.column][:, list(place.places)] for place in self._places}
         self._length = len(whole[columns[0]])
         self._episode = episode
-
-
-def _groups(dataset: Dataset, kind: Literal["state", "action"]) -> list[str]:
-    """Of modality.json; else of the columns' names."""
-    modality = modality_of(dataset)
-    named = modality.get(kind) if isinstance(modality, dict) else None
-    if isinstance(named, dict) and named:
-        return list(named)
-    column, grouped = {"state": (STATE, state_columns), "action": (ACTION, action_columns)}[kind]
-    feature = dataset.info.features.get(column)
-    return [] if feature is None else list(grouped(feature.labels(column), feature.width).groups)
 
 
 def _cameras(dataset: Dataset) -> tuple[str, ...]:

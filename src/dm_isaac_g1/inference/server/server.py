@@ -82,6 +82,9 @@ class PolicyServer:
         self._backend: Backend = (
             policy if hasattr(policy, "at_once") else PolicyBackend(policy, dialect=dialect, log=self._log)
         )
+        spec = getattr(policy, "spec", None)
+        #: What the policy takes and gives: clients cannot know its widths from the modality configuration.
+        self._spec = None if spec is None else msgspec.to_builtins(spec)
         self._wanted = (bind, port)
         self._token = token
         self._allow_kill = allow_kill
@@ -293,7 +296,7 @@ class PolicyServer:
 
     def _at_once(self, endpoint: str) -> Answer | None:
         if endpoint == "metrics":
-            return Answer(pack({**self.metrics.snapshot(), "clients": len(self._connections)}))
+            return Answer(pack(self.metrics.snapshot() | {"clients": len(self._connections), "spec": self._spec}))
         if endpoint == "kill":
             if not self._allow_kill:
                 self._log.say("kill from a client: refused")
