@@ -50,6 +50,7 @@ PRETRAINED = frozenset({"robocasa_panda_omron", "gr1", "behavior_r1_pro"})
 _OTHERS = {"gr00t_n1_5": "GR00T N1.5", "gr00t_n1": "GR00T N1", "Gr00tN1d7": "GR00T N1.7"}
 #: What a trainer leaves in a folder that it saves a checkpoint into: then trainer_state.json must be there, too.
 _TRAINERS_OWN = re.compile(r"(optimizer|scheduler)\.(pt|bin)|rng_state(_\d+)?\.pth")
+_EXPORTED = re.compile(r"[^/]+\.(onnx|pt|pth|ts|torchscript)")
 _CHECKPOINT = re.compile(r"(?:tmp-|broken-)?checkpoint-(\d{1,12})(?:-.*)?")
 
 
@@ -145,7 +146,7 @@ def _what_it_is(name: str, files: Mapping[str, int], said: Any, config: Any) -> 
     if _CONFIG not in files:
         if any(_CHECKPOINT.fullmatch(path.split("/")[0]) for path in files):
             return "a run's folder without a model of its own: choose one of its checkpoints"
-        if any(path.endswith((".onnx", ".pt", ".pth", ".ts", ".torchscript")) for path in files):
+        if any(_EXPORTED.fullmatch(path) and not _TRAINERS_OWN.fullmatch(path) for path in files):
             return "policy.json is missing, which says what a TorchScript or ONNX policy takes and gives"
         return "config.json is missing: not a model that a policy server could load"
     if config is None:
