@@ -33,11 +33,11 @@ def _plain(value: Any) -> Any:
         return value.item()
     if not isinstance(value, np.ndarray) or value.dtype.kind not in KINDS:
         raise TypeError(f"a {type(value).__name__}, expected numbers, texts, lists, maps or arrays of numbers")
-        return {
-            _VALUES: base64.b64encode(value.tobytes()).decode("ascii"),
-            "dtype": np.lib.format.dtype_to_descr(value.dtype),
-            "shape": value.shape,
-        }
+    return {
+        _VALUES: base64.b64encode(value.tobytes()).decode("ascii"),
+        "dtype": np.lib.format.dtype_to_descr(value.dtype),
+        "shape": value.shape,
+    }
 
 
 def unpack(text: bytes) -> Any:

@@ -22,6 +22,9 @@ _MAGIC = b"\x93NUMPY"
 _LENGTHS = {1: 2, 2: 4, 3: 4}
 #: Of 8 dimensions with 20 digits each at most; numpy itself takes 10,000 bytes.
 _HEADER_MAX = 512
+#: Where the values of nearly all arrays begin, and how those arrays do: version 1.0 with a header of 118 bytes.
+_USUAL = 128
+_USUAL_START = _MAGIC + b"\x01\x00\x76\x00"
 #: Plain numbers and texts; never objects, records, dates or raw memory.
 KINDS = "biufcSU"
 DTYPE = re.compile(r"[<>|=]?(?:[biufc][0-9]{1,2}|[SU][0-9]{1,5})")
@@ -62,7 +65,7 @@ def _written(dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -> byt
 
 def read(data: memoryview, limits: Limits) -> Array:
     """An array: a view on `data` where it is large and lies well, else a copy. Raises ProtocolError."""
-    header = _header(bytes(data[: 12 + _HEADER_MAX]))
+    header = _header(bytes(data[:_USUAL]), data)
     if len(header.shape) > limits.dimensions:
         raise ProtocolError(f"an array of {len(header.shape)} dimensions, at most {limits.dimensions} are taken")
     there, needed = len(data) - header.at, header.size * header.dtype.itemsize
@@ -75,24 +78,23 @@ def _array(data: memoryview, header: Header) -> Array:
     try:
         if not header.size:
             return np.empty(header.shape, header.dtype)
-        flat = np.frombuffer(data, header.dtype, header.size, header.at)
-        if flat.nbytes < _VIEW_FROM or not flat.flags.aligned:
-            flat = flat.copy()
-        return flat.reshape(header.shape, order="F" if header.fortran else "C")
+        array = np.ndarray(header.shape, header.dtype, data, header.at, order="F" if header.fortran else "C")
+        return array.copy("K") if array.nbytes < _VIEW_FROM or not array.flags.aligned else array
     except (ValueError, MemoryError) as error:
         raise ProtocolError(f"an array that makes no sense: {error}") from None
 
 
-def _header(head: bytes) -> Header:
-    if len(head) < 12 or not head.startswith(_MAGIC):
-        raise ProtocolError("an array that is none in numpy's format")
-    width = _LENGTHS.get(head[6])
+def _header(head: bytes, data: memoryview) -> Header:
+    """`head`: the first bytes of `data`."""
+    if head.startswith(_USUAL_START):
+        return _parsed(head[10:], _USUAL)
+    width = _LENGTHS.get(head[6]) if len(head) >= 12 and head.startswith(_MAGIC) else None
     if width is None:
-        raise ProtocolError(f"an array in version {head[6]} of numpy's format, expected 1 to 3")
+        raise ProtocolError("an array that is none in numpy's format, version 1 to 3")
     at = 8 + width + int.from_bytes(head[8 : 8 + width], "little")
-    if at > len(head) or at > 12 + _HEADER_MAX:
+    if at > min(len(data), _HEADER_MAX):
         raise ProtocolError("an array whose header is longer than any of numpy's")
-    return _parsed(head[8 + width : at], at)
+    return _parsed(bytes(data[8 + width : at]), at)
 
 
 @lru_cache(maxsize=512)

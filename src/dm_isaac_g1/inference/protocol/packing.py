@@ -21,6 +21,8 @@ _scalar = msgspec.msgpack.encode
 #: {"__ndarray_class__": true, "as_npy": ...
 _ARRAY = b"\x82" + _scalar("__ndarray_class__") + b"\xc3" + _scalar("as_npy")
 _DEPTH_MAX = 32
+#: Bytes from which on an array is copied straight from where it lies into the frame.
+_LARGE = 16 << 10
 #: Bin and container heads: (values below, first byte, bytes of the length).
 _BIN = ((1 << 8, 0xC4, 1), (1 << 16, 0xC5, 2), (1 << 32, 0xC6, 4))
 _LIST = ((1 << 16, 0xDC, 2), (1 << 32, 0xDD, 4))
@@ -49,8 +51,7 @@ class Packer:
         Raises ProtocolError for what the protocol has no form for.
         """
         pieces: list[_Piece] = []
-        _add(pieces, message, 0)
-        size = sum(piece.nbytes if isinstance(piece, np.ndarray) else len(piece) for piece in pieces)
+        size = _add(pieces, message, 0)
         if size > len(self._buffer):
             # Never resized: whoever still sends the last frame has its memory.
             self._buffer = bytearray(size + size // 8)
@@ -58,38 +59,47 @@ class Packer:
         return memoryview(self._buffer)[:size]
 
     def _write(self, pieces: list[_Piece]) -> None:
-        buffer, at = self._buffer, 0
+        buffer, at = memoryview(self._buffer), 0
         for piece in pieces:
-            if isinstance(piece, np.ndarray):
-                np.ndarray(piece.shape, piece.dtype, buffer, at)[...] = piece
-                at += piece.nbytes
-            else:
+            if isinstance(piece, bytes):
                 end = at + len(piece)
                 buffer[at:end] = piece
-                at = end
+            else:
+                end = at + piece.nbytes
+                np.ndarray(piece.shape, piece.dtype, buffer, at)[...] = piece
+            at = end
 
 
-def _add(pieces: list[_Piece], value: Any, depth: int) -> None:
+def _add(pieces: list[_Piece], value: Any, depth: int) -> int:
+    """Appends what a value is written as; how many bytes that is."""
     if depth > _DEPTH_MAX:
         raise ProtocolError(f"values inside values more than {_DEPTH_MAX} deep cannot be sent")
-    if isinstance(value, Mapping):
-        pieces.append(_head(len(value), 0x80, _MAP))
+    if isinstance(value, dict | Mapping):
+        head = _head(len(value), 0x80, _MAP)
+        pieces.append(head)
+        size = len(head)
         for key, each in value.items():
-            pieces.append(_key(key))
-            _add(pieces, each, depth + 1)
-    elif isinstance(value, np.ndarray):
+            piece = _key(key)
+            pieces.append(piece)
+            size += len(piece) + _add(pieces, each, depth + 1)
+        return size
+    if isinstance(value, np.ndarray):
         header, array = npy.header_of(value)
-        pieces += (_ARRAY, _length(len(header) + array.nbytes, _BIN), header)
-        if array.size:
-            pieces.append(array)
-    elif isinstance(value, list | tuple):
-        pieces.append(_head(len(value), 0x90, _LIST))
-        for each in value:
-            _add(pieces, each, depth + 1)
-    elif isinstance(value, ModalityConfig):
-        _add(pieces, modality.to_wire(value), depth + 1)
-    else:
-        pieces.append(_plain(value.item() if isinstance(value, np.generic) else value))
+        head = _ARRAY + _length(len(header) + array.nbytes, _BIN) + header
+        if array.nbytes < _LARGE:
+            pieces.append(head + array.tobytes())
+        else:
+            pieces += (head, array)
+        return len(head) + array.nbytes
+    if isinstance(value, list | tuple):
+        head = _head(len(value), 0x90, _LIST)
+        pieces.append(head)
+        return len(head) + sum(_add(pieces, each, depth + 1) for each in value)
+    if isinstance(value, ModalityConfig):
+        return _add(pieces, modality.to_wire(value), depth + 1)
+    piece = _plain(value.item() if isinstance(value, np.generic) else value)
+    pieces.append(piece)
+    return len(piece)
 
 
 def _plain(value: Any) -> bytes:

@@ -24,7 +24,12 @@ def unpack(frame: bytes | bytearray | memoryview, limits: Limits = LIMITS) -> An
     if len(data) > limits.frame:
         raise ProtocolError(f"a frame of {len(data):,} bytes, at most {limits.frame:,} are taken")
     reader = _Reader(data, limits)
-    value = reader.value(0)
+    try:
+        value = reader.value(0)
+    except (IndexError, struct.error):
+        raise ProtocolError(_CUT) from None
+    except UnicodeDecodeError:
+        raise ProtocolError("a text that is no UTF-8") from None
     if reader.at != len(data):
         raise ProtocolError(f"{len(data) - reader.at:,} bytes behind the end of the message")
     return bytes(value) if type(value) is memoryview else value
@@ -33,28 +38,27 @@ def unpack(frame: bytes | bytearray | memoryview, limits: Limits = LIMITS) -> An
 class _Reader:
     """Where in a frame we are, and how many values it may still have. Binary values come as views."""
 
-    __slots__ = ("at", "data", "items", "limits")
+    __slots__ = ("at", "data", "end", "items", "limits")
 
     def __init__(self, data: memoryview, limits: Limits) -> None:
         self.data = data
+        self.end = len(data)
         self.at = 0
         self.items = limits.items
         self.limits = limits
 
     def value(self, depth: int) -> Any:
         at = self.at
-        if at >= len(self.data):
-            raise ProtocolError(_CUT)
         first = self.data[at]
         self.at = at + 1
+        if 0xA0 <= first < 0xC0:
+            return self._text(first & 0x1F)
         if first < 0x80:
             return first
         if first < 0x90:
             return self._map(first & 0x0F, depth)
         if first < 0xA0:
             return self._list(first & 0x0F, depth)
-        if first < 0xC0:
-            return self._text(first & 0x1F)
         if first >= 0xE0:
             return first - 0x100
         return _FORMS[first - 0xC0](self, depth)
@@ -62,27 +66,30 @@ class _Reader:
     def _take(self, count: int) -> memoryview:
         at = self.at
         self.at = end = at + count
-        if end > len(self.data):
+        if end > self.end:
             raise ProtocolError(_CUT)
         return self.data[at:end]
 
     def number(self, form: struct.Struct) -> Any:
-        return form.unpack(self._take(form.size))[0]
+        at = self.at
+        self.at = at + form.size
+        return form.unpack_from(self.data, at)[0]
 
     def _text(self, count: int) -> str:
         if count > self.limits.text:
             raise ProtocolError(f"a text of {count:,} bytes, at most {self.limits.text:,} are taken")
-        try:
-            return str(self._take(count), "utf-8")
-        except UnicodeDecodeError:
-            raise ProtocolError("a text that is no UTF-8") from None
+        at = self.at
+        self.at = end = at + count
+        if end > self.end:
+            raise ProtocolError(_CUT)
+        return str(self.data[at:end], "utf-8")
 
     def _enter(self, count: int, depth: int) -> None:
         self.items -= count
         if self.items < 0:
             raise ProtocolError(f"a frame of more than {self.limits.items:,} values")
         # Each value has a byte at least.
-        if count > len(self.data) - self.at:
+        if count > self.end - self.at:
             raise ProtocolError(_CUT)
         if depth >= self.limits.depth:
             raise ProtocolError(f"values inside values more than {self.limits.depth} deep")
@@ -104,7 +111,8 @@ class _Reader:
             if type(key) is not str:
                 raise ProtocolError("a map with a key that is no text")
             found[key] = value = self.value(depth + 1)
-            binary = binary or type(value) is memoryview
+            if type(value) is memoryview:
+                binary = True
         if _ARRAY in found:
             data = found.get(_NPY)
             if type(data) is not memoryview:
