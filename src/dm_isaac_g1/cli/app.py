@@ -20,12 +20,15 @@ GROUPS = {
     "disk": "Will the next saves fit?",
     "data": "Datasets: get, convert, check, repair, combine.",
     "infer": "Policy servers: serve a model, test a server, export, benchmark.",
+    "deploy": "A checkpoint into service: `dm-g1 deploy CHECKPOINT`; what serves, what served, and back to it.",
     "remote": "One host by hand.",
     "hosts": "The machines of the profile; alone, a table of them.",
     "profile": "Fleets and defaults, as YAML files.",
 }
 #: What a group does when it is named alone.
 ALONE = {"hosts": "hosts.list"}
+#: The command of a group that is meant where none of its names is said: `dm-g1 deploy checkpoint-300`.
+MEANT = {"deploy": "start"}
 
 
 def run(args: list[str]) -> int:
@@ -83,7 +86,7 @@ def root() -> click.Group:
     )
     actions = catalogue()
     for name, about in GROUPS.items():
-        tree.add_command(commands.group(name, about, actions, alone=ALONE.get(name)))
+        tree.add_command(commands.group(name, about, actions, alone=ALONE.get(name), meant=MEANT.get(name)))
     extras.add_to(tree)
     return tree
 

@@ -15,7 +15,32 @@ _REPEAT = {True: "  [repeat it, or use commas]", False: "  [repeat it]"}
 TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
 
 
-def group(name: str, about: str, actions: Mapping[str, Action], *, alone: str | None = None) -> click.Group:
+class Meant(click.Group):
+    """A group with a command that is meant where none is named: what follows the group is that command's."""
+
+    meant = ""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        place = self._first_word(ctx, args)
+        if place is not None and args[place] not in self.commands:
+            args = [*args[:place], self.meant, *args[place:]]
+        return super().parse_args(ctx, args)
+
+    def _first_word(self, ctx: click.Context, args: list[str]) -> int | None:
+        """Where the group's own options end; None: there is nothing but them."""
+        flags = {name: option for option in self.get_params(ctx) for name in option.opts}
+        place = 0
+        while place < len(args):
+            option = flags.get(args[place].split("=", 1)[0])
+            if not isinstance(option, click.Option):
+                return place
+            place += 1 if option.is_flag or "=" in args[place] else 2
+        return None
+
+
+def group(
+    name: str, about: str, actions: Mapping[str, Action], *, alone: str | None = None, meant: str | None = None
+) -> click.Group:
     """The group of all actions named `name.*`; named alone it performs `alone`, or shows its help."""
 
     @click.pass_context
@@ -25,7 +50,7 @@ def group(name: str, about: str, actions: Mapping[str, Action], *, alone: str | 
             return _perform(chosen, actions[alone], {})
         return None
 
-    made = click.Group(
+    made = (Meant if meant else click.Group)(
         name,
         help=about,
         callback=callback,
@@ -33,6 +58,8 @@ def group(name: str, about: str, actions: Mapping[str, Action], *, alone: str | 
         invoke_without_command=alone is not None,
         no_args_is_help=alone is None,
     )
+    if isinstance(made, Meant):
+        made.meant = meant or ""
     for each in actions.values():
         if each.group == name:
             made.add_command(command(each))

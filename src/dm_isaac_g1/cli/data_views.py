@@ -102,6 +102,10 @@ def result(action: str, data: Mapping[str, Any]) -> list[str]:
                 return text.render_summary(data, width, colour=colour)
             pictures = graphics() if terminal else "none"
             return text.render_episode(data, width=width, height=height, graphics=pictures, colour=colour)
+        case "deploy.start" | "deploy.history" if data:
+            from dm_isaac_g1.cli import deploy_views
+
+            return deploy_views.shown(action, data)
         case "infer.test" if data:
             from dm_isaac_g1.cli import infer_views
 

@@ -12,12 +12,12 @@ def superfluous(
 ) -> list[Release]:
     """The releases to remove: not the `spared` (what serves, what served before), and not the `keep` last in service.
 
-    Those never in service count by when they were copied. `history`: newest first.
+    Those that never served (they failed their test) go first. `history`: newest first.
     """
     served: dict[str, float] = {}
     for each in history:
         if each.outcome == "done":
             served.setdefault(each.release, each.at)
     others = [release for release in releases if release.id not in spared]
-    others.sort(key=lambda release: max(served.get(release.id, 0.0), release.created), reverse=True)
+    others.sort(key=lambda release: (served.get(release.id, 0.0), release.created), reverse=True)
     return others[max(0, keep - max(0, len(set(spared)) - 1)) :]

@@ -27,7 +27,7 @@ from dm_isaac_g1.deploy.record import Record
 
 if TYPE_CHECKING:
     from dm_isaac_g1.deploy.runtimes.served import Switched
-    from dm_isaac_g1.deploy.transfer import Copied
+    from dm_isaac_g1.deploy.transfer.copying import Copied
 
 Tell = Callable[[Progress], None]
 
