@@ -248,8 +248,9 @@ PLAN = DeployPlan(
     memory_needed=9_100_000_000,
     memory_free=76 * GB,
     disk_free=2960 * GB,
-    outage_s=0.5,
+    outage_s=32.0,
     clients=1,
+    warnings=("1 client is connected to port 5555 (a robot?) and will wait during the switch",),
 )
 TIGHT = msgspec.structs.replace(
     PLAN,
@@ -257,7 +258,10 @@ TIGHT = msgspec.structs.replace(
     outage_s=34.0,
     memory_free=10_200_000_000,
     to_send=131_000_000,
-    warnings=("a robot is connected: it waits while nothing serves",),
+    warnings=(
+        "1 client is connected to port 5555 (a robot?) and will wait during the switch",
+        "the old server is stopped before the new one has answered: memory for two is lacking",
+    ),
 )
 REFUSED = msgspec.structs.replace(
     PLAN,
@@ -278,7 +282,7 @@ def planned(plan: DeployPlan = PLAN) -> list[ev.Event]:
 
 def task(state: str = "running", *, upto: str = "copy", **more: Any) -> Task:
     """A deploy from here, as it goes on or as it ended."""
-    begun = NOW - 40.0
+    begun = NOW - (40.0 if upto == "copy" else 93.0)
     values = {"checkpoint": NEW.source, "to": SPARK}
     found = Task(id=1, action="deploy.start", title="Deploy a checkpoint", values=values, began=begun)
     said = (
@@ -298,7 +302,7 @@ def task(state: str = "running", *, upto: str = "copy", **more: Any) -> Task:
                 share = min(1.0, index / 11)
                 found.advance(
                     ev.Progress(text=text, done=share * 6_540_000_000, total=6_540_000_000, unit="bytes", step="copy"),
-                    at + 4.4 * index,
+                    at + 4.4 * (index - 1),
                 )
             took = 48.0
         else:

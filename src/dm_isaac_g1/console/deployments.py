@@ -46,6 +46,8 @@ class Wishes(NamedTuple):
     serving: int = 0
     steps: int = 0
     facts: int = 0
+    #: The server tells of its requests.
+    answers: bool = False
     releases: int = 0
     #: Something is known of the selected host.
     chosen: bool = False
@@ -78,7 +80,7 @@ def arrange(size: Size, wishes: Wishes, *, stage: str, maximised: str | None) ->
         return regions | {stage: rest}
     left, right = rest.split_vertical(left_width(width))
     spare = left.height - wishes.facts - frame
-    if spare >= MIN_GRAPH + frame:
+    if wishes.answers and spare >= MIN_GRAPH + frame:
         regions["facts"], regions["answers"] = arrangement.split(left, wishes.facts + frame)
     else:
         regions["facts"] = left
@@ -149,6 +151,7 @@ class DeploymentsRoom(Room):
             serving=self.serving.wish(),
             steps=self.steps.wish(size.width - 5),
             facts=self.facts.wish(left_width(size.width) - 5),
+            answers=self.view.host is not None and bool(self.view.host.traffic_history),
             releases=self.releases.wish(),
             chosen=self.view.deployment is not None,
         )
@@ -218,7 +221,7 @@ class DeploymentsRoom(Room):
         seen, host = self.view.deployment, self.view.host
         if host is not None and gone(host):
             enabled -= {"deploy.start", *ON_ONE}
-        if seen is None or self.view.target is None:
+        if seen is None or self.view.target is None or seen.unfinished is not None:
             enabled.discard("deploy.rollback")
         if seen is None or seen.current is None:
             enabled.discard("deploy.verify")
@@ -230,8 +233,10 @@ class DeploymentsRoom(Room):
         return enabled
 
     def go_back(self) -> None:
-        if self.view.release is not None:
-            self.view.release = None
+        shown = latest(self.view)
+        if shown is not None and not shown.going:
+            self.view.seen_task = shown.id
+        self.view.release = None
         self.serving.focus()
 
     def action_look(self) -> None:

@@ -71,6 +71,7 @@ class DeployDialog(Dialog[None]):
         self.ready = False
         self.told = Static("", id="plan")
         self.steps = Static("", id="steps")
+        self.steps.display = False
         self.command = Static("", id="command")
         self._timer: Timer | None = None
 
@@ -78,7 +79,7 @@ class DeployDialog(Dialog[None]):
         return f"Deploy {shown.name(_last(self.checkpoint), 48)} to {shown.name(self.host, 24)}"
 
     def body(self) -> list[Widget]:
-        return [self.told, Static("", classes="gap"), self.steps, self.command]
+        return [self.told, self.steps, self.command]
 
     def keys(self) -> list[tuple[str, str]]:
         if self.deploy is not None and self.deploy.going:
@@ -139,7 +140,7 @@ class DeployDialog(Dialog[None]):
             self.plan = msgspec.convert(data.get("plan"), DeployPlan)
         except msgspec.ValidationError as wrong:
             return marked("✗", "$error", f"the plan cannot be read: {wrong}", self.cells)
-        self.ready = not self.plan.problems
+        self.ready = not self.plan.problems and not self.plan.serves
         return plan_lines(self.plan, self.cells)
 
     def _say(self, lines: list[Content]) -> None:
@@ -153,7 +154,7 @@ class DeployDialog(Dialog[None]):
     # -- the steps
 
     def _watch(self) -> None:
-        self.command.display = False
+        self.command.display, self.steps.display = False, True
         if self.plan is not None:
             self.told.update(Content("\n").join(head_lines(self.plan, self.cells)))
         self._timer = self.set_interval(PERIOD, self._show)

@@ -9,7 +9,7 @@ from textual.content import Content
 
 from dm_isaac_g1.console import shown
 from dm_isaac_g1.core.deployments import DeployPlan
-from dm_isaac_g1.core.units import many, size
+from dm_isaac_g1.core.units import duration, many, size
 
 #: Cells of the words at the left.
 _WORD = 11
@@ -48,7 +48,8 @@ def said(plan: DeployPlan) -> Iterator[tuple[str, str, str]]:
     yield "replaces", _replaces(plan), ""
     if (room := _room(plan)) is not None:
         yield "room", room, ""
-    if plan.clients is not None:
+    # A warning says of clients what they will notice: once is enough.
+    if plan.clients is not None and not (plan.clients and any("connected" in each for each in plan.warnings)):
         told = (
             "nobody is connected" if plan.clients == 0 else f"{many(plan.clients, 'client')} connected to the port now"
         )
@@ -62,11 +63,13 @@ def _sends(plan: DeployPlan) -> str:
     if plan.method == "none" or not plan.to_send:
         return f"nothing: all {size(plan.bytes)} are there already{took}"
     ways = {"copy": "straight from host to host", "relay": "through this machine", "hub": "from the Hub, onto the host"}
-    part = f" of {size(plan.bytes)}; the rest is there" if plan.to_send < plan.bytes else ""
+    part = f" of {size(plan.bytes)}" if plan.to_send < plan.bytes else ""
     return f"{size(plan.to_send)}{part}, {ways.get(plan.method, plan.method)}{took}"
 
 
 def _replaces(plan: DeployPlan) -> str:
+    if plan.serves:
+        return f"nothing: {plan.release.name} serves there already"
     if plan.foreign:
         return f"{plan.foreign}, which was not deployed from here"
     if plan.replaces is None:
@@ -87,16 +90,16 @@ def _room(plan: DeployPlan) -> str | None:
 def _outage(plan: DeployPlan) -> str:
     if plan.replaces is None and not plan.foreign:
         return "none: nothing serves there yet"
-    lasts = "not known" if plan.outage_s is None else f"about {max(0.1, plan.outage_s):.1f} s"
+    lasts = f"about {duration(plan.outage_s)}" if plan.outage_s is not None else "as long as the model loads"
     if plan.beside:
-        return f"{lasts}: the new one stands its test beside the old one, then the port changes hands"
-    return f"{lasts}: there is no room for both, so the old one is stopped while the new one loads"
+        return f"{lasts}, on the port; before, the new one stands a test beside the old one, which serves meanwhile"
+    return f"{lasts}: the old one is stopped before the new one has answered"
 
 
 def _otherwise(plan: DeployPlan) -> str:
     if plan.replaces is None and not plan.foreign:
         return "a model that fails its test does not serve"
-    kept = "serves on" if plan.beside else "is put back"
+    kept = "serves on, as if nothing had been" if plan.beside else "is started again"
     return f"if the new one fails its test, the old one {kept}"
 
 

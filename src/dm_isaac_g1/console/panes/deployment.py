@@ -14,7 +14,6 @@ from dm_isaac_g1.console.panes.deployments import (
     DeploymentView,
     cut_off,
     gone,
-    mark_of,
 )
 from dm_isaac_g1.console.panes.pane import retitle, title
 from dm_isaac_g1.console.rows import Rows
@@ -53,7 +52,7 @@ def lines(host: HostView, seen: Deployment, view: DeploymentView, width: int) ->
 
 
 def _state(seen: Deployment, now: float) -> Content:
-    mark = mark_of(seen, now)
+    mark = marks.SERVES[seen.state]
     since = f"  since {shown.day(seen.since, now)}, {shown.age(now - seen.since)}" if seen.since else ""
     said = f"  {shown.line(seen.problem, 400)}" if seen.problem else since
     told = {

@@ -52,6 +52,8 @@ class DeploymentView(View):
     release: str | None = None
     #: What is being done and what was.
     tasks: Callable[[], Sequence[Task]] = lambda: ()
+    #: Tasks up to this one are not shown any more, once they have ended.
+    seen_task: int = 0
 
     @property
     def host(self) -> HostView | None:

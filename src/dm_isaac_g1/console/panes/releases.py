@@ -32,13 +32,14 @@ HISTORY = (
     Column("sent", 8, "right", keep=45),
     Column("who", 8, keep=70),
 )
-SERVES = Mark("●", "serves", "$success")
 
 
-def release_cells(release: Release, *, serves: bool, target: bool, now: float) -> list[Content]:
-    """A release's cells, in the order of RELEASES. `target`: what `r` goes back to."""
-    mark = SERVES.content() if serves else Content.styled("r goes back", "$primary") if target else Content("")
-    if target:
+def release_cells(release: Release, state: Mark | None, *, target: bool, now: float) -> list[Content]:
+    """A release's cells, in the order of RELEASES. `state`: of the one that serves. `target`: what `r` goes back to."""
+    mark, serves = Content(""), state is not None
+    if state is not None:
+        mark = Content.styled(f"{state.glyph} current", state.style)
+    elif target:
         mark = Content.assemble(("r", "bold $primary"), (" → here", MUTED))
     return [
         mark,
@@ -112,7 +113,8 @@ class Releases(Rows):
         rows = [columns.titles(RELEASES, layout)]
         for each in seen.releases:
             goes = target is not None and each.id == target.id and not gone(host)
-            row = release_cells(each, serves=each.id == current, target=goes, now=self.view.clock())
+            state = marks.SERVES[seen.state] if each.id == current else None
+            row = release_cells(each, state, target=goes, now=self.view.clock())
             line = columns.row(RELEASES, layout, row)
             rows.append(Content.styled(line.plain, FAINT) if gone(host) else line)
         self.show(rows, [None, *(each.id for each in seen.releases)])

@@ -23,9 +23,9 @@ ABOUT: dict[Step, str] = {
     "preflight": "room, memory, port, embodiment; the lock",
     "copy": "only what the host does not have",
     "verify": "sha256 of every chunk, on the host",
-    "candidate": "the new one starts; the old one serves on",
+    "candidate": "the new one starts beside the old one, which serves on",
     "gate": "a real get_action: names, shapes, finite values",
-    "switch": "the port changes hands",
+    "switch": "the old one ends, the new one loads on the port",
     "confirm": "it answers there; the old one stays for a rollback",
 }
 #: Actions that walk the steps, and those that do something else on a host that serves.
@@ -43,9 +43,23 @@ def about_deploys(tasks: list[Task]) -> list[Task]:
     return [task for task in reversed(tasks) if task.action.startswith("deploy.")]
 
 
+def about(task: Task) -> str:
+    """What is put where: "g1-pick-n16/checkpoint-6000 to spark"."""
+    what = str(task.values.get("checkpoint") or task.values.get("from_hub") or task.values.get("release") or "")
+    parts = what.rstrip("/").split("/")
+    short = "/".join(parts[-2:]) if len(parts) > 2 else what
+    where = shown.name(task.host or "", 24)
+    return f"{shown.name(short, 56)} to {where}" if short and where else shown.name(short, 56) or where
+
+
 def latest(view: DeploymentView) -> Task | None:
     """What is shown: the newest that goes on, else the newest that ended lately; on the selected host if any is."""
-    found = [t for t in about_deploys(list(view.tasks())) if t.going or view.clock() - (t.ended or 0.0) < RECENT]
+    lately = view.clock() - RECENT
+    found = [
+        task
+        for task in about_deploys(list(view.tasks()))
+        if task.going or (task.id > view.seen_task and (task.ended or 0.0) > lately)
+    ]
     here = [task for task in found if task.host in (view.chosen, None)]
     return next((task for task in found if task.going), next(iter(here or found), None))
 
@@ -158,9 +172,9 @@ class Steps(Rows):
             self.show([Content.styled("What is being done from here.", FAINT)])
             return
         mark = marks.TASKS[task.state]
-        where = f"{shown.name(task.host, 24)}, " if task.host else ""
-        what = Content.styled(f"{where}{mark.word}", mark.style)
-        if task.going:
-            what += Content.assemble(("  x", "bold $primary"), (" cancels it", MUTED))
-        retitle(self, title(shown.line(task.title, 40), what))
+        what = Content.assemble((about(task), MUTED), "  ", (mark.word, mark.style))
+        key = ("x", "cancels it") if task.going else ("esc", "puts it away")
+        if self.view.wide:
+            what += Content.assemble((f"  {key[0]}", "bold $primary"), (f" {key[1]}", MUTED))
+        retitle(self, title(task.action.partition(".")[2].replace("start", "deploy").capitalize(), what))
         self.show(task_lines(task, self.view.clock(), width))
