@@ -228,8 +228,8 @@ class PolicyServer:
                         self._woken.recv(64)
                 if self._leaving_since is not None:
                     if not leaving:
+                        # Still bound: libzmq would cut those who wait for an answer along with the listener.
                         leaving = True
-                        self._router.unbind(self.address)
                         self._work.put(None)
                     if not done and (self._hurry or time.monotonic() - self._leaving_since > self.limits.grace_s):
                         self._clean = False
