@@ -223,11 +223,13 @@ def test_stopping_answers_what_is_under_way_and_what_waits(policy: Echo) -> None
             _until(lambda: server._waiting.total() == 2)
             stopping = threading.Thread(target=server.stop)
             stopping.start()
-            _until(lambda: owner_of(server.port) is None)  # nobody new; and the port is free for the next server
+            _until(lambda: server._leaving_since is not None)
+            with Raw(server) as late:
+                assert late.action(seeing())["error"] == "Server is shutting down"
         assert first.receive()[0]["left_arm"][0, 0, 0] == 1.0
         assert second.receive()[0]["left_arm"][0, 0, 0] == 2.0
         stopping.join(5)
-        assert not stopping.is_alive() and server._clean
+        assert not stopping.is_alive() and server._clean and owner_of(server.port) is None
 
 
 def test_a_policy_that_hangs_does_not_keep_the_server(policy: Echo) -> None:
