@@ -63,6 +63,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     client: str = ""
     #: The guard said no and the user said --force.
     forced: str | None = None
+    #: What the job is for, where that is more than its command: which release a server serves, by which deploy.
+    labels: dict[str, str] = {}
 
 
 class JobExit(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,8 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     stop: StopRequest | None = None
     rung: str | None = None
     log_bytes: int = 0
+    #: How often it crashed and was started again, where it should never end.
+    restarts: int = 0
     diagnosis: Diagnosis | None = None
 
     @property

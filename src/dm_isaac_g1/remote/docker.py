@@ -75,7 +75,7 @@ class DockerRuntime:
     # The engine.
 
     @contextlib.asynccontextmanager
-    async def _engine(self) -> AsyncIterator[aiodocker.Docker]:
+    async def engine(self) -> AsyncIterator[aiodocker.Docker]:
         """The engine, forwarded anew after a reconnect; its errors become ours."""
         import aiodocker
         import aiohttp
@@ -158,13 +158,13 @@ class DockerRuntime:
 
     async def containers(self) -> list[Container]:
         """All containers of the host, running or not."""
-        async with self._engine() as engine:
+        async with self.engine() as engine:
             answer = await engine._query_json("containers/json", params={"all": 1})
             return [read_container(each) for each in answer or [] if isinstance(each, dict)]
 
     async def container(self) -> Container:
         """Our container as it is now. Raises DockerUnavailable where it does not exist."""
-        async with self._engine() as engine:
+        async with self.engine() as engine:
             return read_container(await engine._query_json(f"containers/{self._spec.container}/json"))
 
     async def check(self) -> Container:
@@ -181,7 +181,7 @@ class DockerRuntime:
 
     async def stats(self) -> ContainerStats:
         """One moment of our container; takes the engine a second."""
-        async with self._engine() as engine:
+        async with self.engine() as engine:
             answers = await engine.containers.container(self._spec.container).stats(stream=False)
             return read_stats(answers[0] if answers else {})
 
@@ -192,7 +192,7 @@ class DockerRuntime:
     ) -> DockerSpawned:
         """Start a command in the container. Raises DockerUnavailable, HostUnreachable, RemoteFailed."""
         token = secrets.token_hex(8)
-        async with self._engine() as engine:
+        async with self.engine() as engine:
             run = await engine.containers.container(self._spec.container).exec(
                 list(argv), stdin=True, environment={**(env or {}), TOKEN: token}, workdir=cwd
             )
@@ -233,7 +233,7 @@ class DockerRuntime:
 
     async def reap(self, token: str) -> None:
         """End every process in the container that carries the token."""
-        async with self._engine() as engine:
+        async with self.engine() as engine:
             run = await engine.containers.container(self._spec.container).exec(
                 ["python3", "-I", "-S", "-c", reaping.PROGRAM, f"{TOKEN}={token}"], stdout=False, stderr=False
             )

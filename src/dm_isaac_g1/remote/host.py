@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from dm_isaac_g1.remote.connect import Secrets
     from dm_isaac_g1.remote.docker import DockerRuntime
+    from dm_isaac_g1.remote.engine import Engine
     from dm_isaac_g1.remote.jobs import Jobs
     from dm_isaac_g1.remote.runtime import Runtime
 
@@ -80,6 +81,7 @@ class Host:
         self.host_files = Files(self._station, self.host_runtime)
         self.status = HostStatus(host=name, state="off", since=self.link.state.since)
         self._jobs: Jobs | None = None
+        self._engines: dict[str, DockerRuntime] = {}
 
     async def __aenter__(self) -> Host:
         await self._stack.enter_async_context(self.link)
@@ -126,13 +128,29 @@ class Host:
         """Whether somebody listens on address:port there: refused, silent, other, or zmtp."""
         return await forwarding.answers(self.link, port, address)
 
+    def engine(self, socket: str | None = None) -> Engine:
+        """The Docker engine of this host; `socket`: where it listens there, if not where the profile's runtime says."""
+        from dm_isaac_g1.remote.engine import Engine
+
+        known = self.profile.runtime.docker if isinstance(self.profile.runtime, profiles.DockerRuntime) else None
+        spec = known or profiles.Docker(container="", socket=socket or profiles.Serve().socket)
+        if socket is not None and socket != spec.socket:
+            spec = msgspec.structs.replace(spec, socket=socket)
+        if self._docker is not None and spec == known:
+            return Engine(self._docker)
+        if spec.socket not in self._engines:
+            self._engines[spec.socket] = self._speaks(spec)
+            self._stack.push_async_callback(self._engines[spec.socket].close)
+        return Engine(self._engines[spec.socket])
+
     def _containers(self) -> DockerRuntime | None:
         """The container that commands run in, where the profile says one."""
         if not isinstance(self.profile.runtime, profiles.DockerRuntime):
             return None
-        from dm_isaac_g1.remote.docker import DockerRuntime
+        return self._speaks(self.profile.runtime.docker)
 
-        spec = self.profile.runtime.docker
+    def _speaks(self, spec: profiles.Docker) -> DockerRuntime:
+        from dm_isaac_g1.remote.docker import DockerRuntime
 
         async def connection() -> asyncssh.SSHClientConnection:
             return (self.link.connection or await self.link.up()).ssh

@@ -139,6 +139,7 @@ def read_record(host: str, id: str, folder: str, record: Record, now: float) -> 
         stop=stop,
         rung=str(known["rung"]) if known.get("rung") and not where.ended else None,
         log_bytes=int(_number(record.get("log_bytes"), 0)),
+        restarts=int(_number(known.get("restarts"), 0)),
         diagnosis=diagnosis,
     )
 

@@ -64,7 +64,7 @@ class Command(Protocol):
     def argv(self) -> Sequence[str]: ...
 
     @property
-    def cwd(self) -> str: ...
+    def cwd(self) -> str | None: ...
 
     @property
     def env(self) -> Mapping[str, str]: ...
@@ -85,7 +85,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Home:
-    """Where a host's releases lie: the runtime that works on them and the folder as that runtime sees it."""
+    """A models folder as a runtime sees it. Releases lie on the host itself: a container has them by a mount."""
 
     runtime: Runtime
     folder: str
@@ -102,7 +102,7 @@ class ServeRuntime(Protocol):
     title: str
 
     async def home(self) -> Home:
-        """Where releases must lie. A release's `path` is one that is seen there. Raises RefusedError: no mount."""
+        """Where releases lie on the host itself, as their `path` says. Raises RefusedError: no mount leads there."""
 
     async def around(self) -> Around:
         """Who owns the port, who is connected, memory, architecture."""
