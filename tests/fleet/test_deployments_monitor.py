@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from fakehost import FakeHost
-from fleets import FakeHosts, eventually
+from fakehost import FakeHost, job
+from fleets import FakeHosts, eventually, fleet
 
 from dm_isaac_g1.cli.serving_views import serving
 from dm_isaac_g1.core import events as ev
@@ -148,6 +148,20 @@ async def test_only_hosts_that_serve_are_looked_at_and_the_snapshot_has_them(mon
         (event,) = [each for each in snapshot(fleet.store) if isinstance(each, ev.Deployments)]
         assert event.deployments == (WELL,)
         assert ev.decode(ev.encode(event)) == event
+
+
+async def test_a_server_that_a_deploy_started_is_no_run(tmp_path: Path) -> None:
+    from dm_isaac_g1.deploy.runtimes.served import RELEASE
+
+    host = FakeHost(tmp_path)
+    trains, serves = job("20261120T120000-run-0a0a0a"), job("20261120T120001-serve-0b0b0b")
+    spec = msgspec.structs.replace(serves.spec, labels={RELEASE: "new-4567"})
+    host.jobs.put(msgspec.structs.replace(serves, spec=spec))
+    host.jobs.put(trains)
+    async with fleet(host) as there:
+        await eventually(lambda: there.store.runs)
+        await asyncio.sleep(0.05)
+        assert set(there.store.runs) == {trains.id}
 
 
 # --- In the store, in words, as alerts --------------------------------------------------------------------------------

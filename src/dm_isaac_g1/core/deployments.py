@@ -9,6 +9,8 @@ import msgspec
 #: The steps of a deploy, in their order; each is on the host's disk before the next begins.
 Step = Literal["plan", "preflight", "copy", "verify", "candidate", "gate", "switch", "confirm"]
 STEPS: tuple[Step, ...] = ("plan", "preflight", "copy", "verify", "candidate", "gate", "switch", "confirm")
+#: Label of jobs and containers that serve a release, which they name.
+RELEASE_LABEL = "dm-g1.release"
 #: How a deploy ended. `refused`: before anything was changed.
 Outcome = Literal["done", "rolled-back", "failed", "refused"]
 #: `busy`: the port is open and a ping waits behind a get_action; it is not dead. `foreign`: something serves that no

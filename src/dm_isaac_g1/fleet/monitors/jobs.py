@@ -1,4 +1,7 @@
-"""The jobs of a host: an event for each when it appears and whenever something of it changed that anybody sees."""
+"""The jobs of a host: an event for each when it appears and whenever something of it changed that anybody sees.
+
+A server that a deploy started is a job, too, and no run: `monitors/deployments.py` tells of it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dm_isaac_g1.core.deployments import RELEASE_LABEL
 from dm_isaac_g1.core.events import Event, Job
 from dm_isaac_g1.core.runs import Diagnosis, JobInfo
 
@@ -25,6 +29,8 @@ async def watch_jobs(
     """Feed `apply` with the host's jobs for ever; `told` is called after each list. `diagnoses` are ours, by job id."""
     async for jobs in host.jobs.changes():
         for job in jobs:
+            if RELEASE_LABEL in job.spec.labels:
+                continue
             job = with_diagnosis(job, diagnoses)
             known = runs.get(job.id)
             if known is None or differs(known.job, job):
