@@ -18,18 +18,21 @@ Speaks = Literal["zmtp", "http"]
 
 _ZMTP, _HTTP = b"\xff", b"HTTP/"
 _ASK = b"GET /health HTTP/1.1\r\nHost: policy\r\nConnection: close\r\n\r\n"
-#: Seconds that a greeting may take; a busy server greets at once, since ZeroMQ does it in a thread of its own.
-_GREETING_S = 2.0
+#: Seconds until HTTP is tried. A busy server greets at once, since ZeroMQ does it in a thread of its own; a greeting
+#: that the network holds up longer is still read as one.
+_GREETING_S = 0.3
+#: Seconds that either may take then.
+_ANSWER_S = 3.0
 
 
 def who(address: Address, deadline: float) -> Speaks:
     """What speaks there. Raises ServerGone where nothing does, ServerSilent where it says nothing in time."""
     try:
         with _connected(address, deadline) as link:
-            link.settimeout(_share(deadline))
+            link.settimeout(_share(deadline, _GREETING_S))
             with contextlib.suppress(TimeoutError):
                 return _judge(link.recv(1), address)
-            link.settimeout(_share(deadline))
+            link.settimeout(_share(deadline, _ANSWER_S))
             link.sendall(_ASK)
             return _judge(link.recv(len(_HTTP)), address)
     except TimeoutError:
@@ -49,9 +52,9 @@ async def who_async(address: Address, deadline: float) -> Speaks:
             )
         try:
             with contextlib.suppress(TimeoutError):
-                return _judge(await asyncio.wait_for(reader.read(1), _share(deadline)), address)
+                return _judge(await asyncio.wait_for(reader.read(1), _share(deadline, _GREETING_S)), address)
             writer.write(_ASK)
-            return _judge(await asyncio.wait_for(reader.read(len(_HTTP)), _share(deadline)), address)
+            return _judge(await asyncio.wait_for(reader.read(len(_HTTP)), _share(deadline, _ANSWER_S)), address)
         finally:
             writer.close()
     except TimeoutError:
@@ -74,8 +77,8 @@ def _connected(address: Address, deadline: float) -> socket.socket:
     return link
 
 
-def _share(deadline: float) -> float:
-    return max(0.001, min(_GREETING_S, (deadline - time.monotonic()) / 2))
+def _share(deadline: float, most: float) -> float:
+    return max(0.001, min(most, deadline - time.monotonic()))
 
 
 def _judge(first: bytes, address: Address) -> Speaks:

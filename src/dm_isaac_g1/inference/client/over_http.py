@@ -28,13 +28,17 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, address: Address, timeout: float) -> None:
         super().__init__(address.host or "localhost", address.port or 80, timeout=timeout)
         self._path = address.path
+        #: `sock` is None as soon as an answer has begun after which the server hangs up.
+        self.link: socket.socket | None = None
 
     def connect(self) -> None:
-        if not self._path:
-            return super().connect()
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        return self.sock.connect(self._path)
+        if self._path:
+            self.sock = self.link = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._path)
+        else:
+            super().connect()
+            self.link = self.sock
 
 
 class HttpWire:
@@ -60,6 +64,8 @@ class HttpWire:
             connection.request(method, page, body, {"Content-Type": "application/json"} if body else {})
             response = connection.getresponse()
             answer = response.read(_ANSWER_MAX + 1)
+            if response.length and len(answer) <= _ANSWER_MAX:
+                raise http.client.IncompleteRead(answer, response.length)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
                 raise ServerSilent("no answer before the deadline", where=self._address.place) from None
@@ -100,12 +106,11 @@ class AsyncHttpWire:
         self._wire.close()
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
+def _hang_up(connection: _Connection) -> None:
     """Ends whatever the connection waits for, from another thread."""
-    link = connection.sock
-    if link is not None:
+    if connection.link is not None:
         with contextlib.suppress(OSError):
-            link.shutdown(socket.SHUT_RDWR)
+            connection.link.shutdown(socket.SHUT_RDWR)
 
 
 def _detail(status: int, answer: bytes) -> str:
