@@ -216,7 +216,7 @@ class PolicyServer:
         done = False
         try:
             while not done:
-                ready = dict(poller.poll(100 if len(self._connections) else 1000))
+                ready = dict(poller.poll(self._connections.patience_ms))
                 for what in self._connections.look():
                     self._log.say(f"cut: {what}")
                 if self._answers in ready:
