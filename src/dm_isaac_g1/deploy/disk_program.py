@@ -95,23 +95,43 @@ def check_name(name: Any, what: str) -> str:
     return name
 
 
-def open_inside(folder: str, path: str, roots: list[str]) -> int:
-    """A descriptor of a regular file in `folder`. A link may lead to what lies under one of the roots, no further.
+class Inside:
+    """The files of a folder. A link may lead to what lies in it or in one of the folders `also`, no further.
 
     What was opened is judged, not its name: a link that is swapped in meanwhile leads nowhere.
     """
-    name = os.path.join(folder, check_path(path))
-    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # nobody is waited for where a FIFO lies
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Refused(f"{path} is not a regular file")
-        real = os.readlink(f"/proc/self/fd/{fd}")
-        if not any(real.startswith(os.path.realpath(root).rstrip("/") + "/") for root in roots):
-            raise Refused(f"{path} is a link to {real}, outside the model", fix="put the file itself there")
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+
+    def __init__(self, folder: str, also: list[str] | None = None) -> None:
+        self.folder = os.path.expanduser(folder)
+        if not os.path.isdir(self.folder):
+            raise Refused(f"no such folder: {self.folder}", "missing")
+        self._roots = tuple(os.path.realpath(root).rstrip("/") + "/" for root in [self.folder, *(also or [])])
+
+    def open(self, path: str) -> int:
+        """A descriptor of a regular file."""
+        name = os.path.join(self.folder, check_path(path))
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # nobody is waited for where a FIFO lies
+        except FileNotFoundError:
+            raise Refused(f"{path} is not in {self.folder}", "missing") from None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise Refused(f"{path} is not a regular file")
+            real = os.readlink(f"/proc/self/fd/{fd}")
+            if not real.startswith(self._roots):
+                raise Refused(f"{path} is a link to {real}, outside the model", fix="put the file itself there")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    @contextlib.contextmanager
+    def opened(self, path: str) -> Iterator[int]:
+        fd = self.open(path)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
 
 # Writing.

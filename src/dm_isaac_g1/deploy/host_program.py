@@ -1,13 +1,16 @@
 """The last part of the program that `deploy.program` sends to hosts: does what it is asked, and says how it went.
 
-Standard library only, Python 3.8 and later. In: one JSON line {"op", "root", "token", "args"} after the parts; for
-`receive` and nothing else, a stream after it. Out: lines that begin with a mark: {"at", "total"} while it works,
-{"hello"} once it takes a stream, and last {"ok": ...} or {"error", "kind", "fix"}.
+Standard library only, Python 3.8 and later. In: one JSON line with the parts and {"op", "root", "token", "args"}; after
+`receive` a stream, after `push` one more line. With "stay" instead of an op, questions follow, a line each. Out: lines
+that begin with a mark: {"at", "total"} while it works, {"hello"} once it takes a stream or sends one, and last
+{"ok": ...} or {"error", "kind", "fix"}.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.deploy import ledger_program, manifest_program, store_program
@@ -64,6 +67,10 @@ def perform(asked: dict[str, Any]) -> dict[str, Any]:
 def main(asked: dict[str, Any]) -> None:
     os.environ.pop("DM_G1_EXEC", None)  # a token of remote.docker: whoever carries it ends with its command
     try:
-        say(perform(asked))
+        if not asked.get("stay"):
+            say(perform(asked))
+            return
+        for line in iter(sys.stdin.buffer.readline, b""):
+            say(perform(json.loads(line)))
     except BrokenPipeError:
         os._exit(1)

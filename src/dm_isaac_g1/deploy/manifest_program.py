@@ -1,4 +1,4 @@
-"""A model's files as a manifest, hashed where they lie: each file, and each of its chunks.
+"""A model's files as a manifest, hashed where they lie, in chunks.
 
 Part of the program that `deploy.program` sends to hosts: standard library only, Python 3.8 and later. hashlib is three
 times as fast as coreutils' sha256sum. What was hashed once is known by device, inode, size, mtime and ctime, so that
@@ -15,15 +15,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from dm_isaac_g1.deploy.disk_program import Refused, Telling, check_paths, open_inside, read_json, write_json
+from dm_isaac_g1.deploy.disk_program import Inside, Refused, Telling, check_paths, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Bytes that are read and hashed at once.
-BLOCK = 4 << 20
+#: Bytes that are read and hashed at once: they stay in the processor's cache.
+BLOCK = 1 << 20
+#: Small files are hashed by one thread, so many bytes of them one after the other.
+BATCH = 8 << 20
 #: Files whose digests are remembered, the last ones hashed.
-KNOWN_MAX = 5000
+KNOWN_MAX = 20000
 #: Seconds that a file must have been left alone before its digests are remembered.
 SETTLED_S = 2.0
 CACHE = "~/.cache/dm-g1/digests.json"
@@ -36,28 +38,89 @@ def manifest(
 
     `also`: folders beside `folder` that links in it may lead to (a Hub cache's blobs).
     """
-    folder = os.path.expanduser(folder)
-    if not os.path.isdir(folder):
-        raise Refused(f"no such folder: {folder}", "missing")
-    roots = [folder, *(also or [])]
-    names = sorted(walk(folder) if files is None else files)
+    inside = Inside(folder, also)
+    names = sorted(walk(inside.folder) if files is None else files)
     check_paths(names)
     cache = os.path.expanduser(cache)
     known = read_json(cache)
     known = known if isinstance(known, dict) else {}
-    stats = {name: look(folder, name, roots) for name in names}
-    rows: dict[str, dict[str, Any]] = {}
+    begun, stats, chunks = time.time(), {}, {}
     for name in names:
+        with inside.opened(name) as fd:
+            stats[name] = os.fstat(fd)
         entry = known.get(f"{stamp(stats[name])} {chunk}")
-        if isinstance(entry, dict) and usable(entry, stats[name].st_size, chunk):
-            rows[name] = {"path": name, "bytes": stats[name].st_size, **entry}
-    todo = [name for name in names if name not in rows]
+        if isinstance(entry, list) and len(entry) == -(-stats[name].st_size // chunk):
+            chunks[name] = entry
+    todo = [name for name in names if name not in chunks]
     telling = Telling(sum(stats[name].st_size for name in todo))
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
-        for row in pool.map(lambda name: digest(folder, name, roots, chunk, telling.add), todo):
-            rows[row["path"]] = row
-    remember(cache, known, {f"{row.pop('stamp')} {chunk}": row for row in rows.values() if "stamp" in row})
-    return {"files": [rows[name] for name in names], "hashed": telling.done}
+        for done in pool.map(lambda batch: hashed(inside, batch, telling.add), batches(stats, todo, chunk)):
+            for name, digest in done:
+                chunks.setdefault(name, []).append(digest)
+    more = {}
+    for name in todo:
+        with inside.opened(name) as fd:
+            if stamp(os.fstat(fd)) != stamp(stats[name]):
+                raise Refused(f"{name} changed while it was read", "changed", fix="wait until it is written")
+        if begun - max(stats[name].st_mtime, stats[name].st_ctime) > SETTLED_S:
+            more[f"{stamp(stats[name])} {chunk}"] = chunks.setdefault(name, [])
+    remember(cache, known, more)
+    return {"files": [row(name, stats[name].st_size, chunks.get(name, [])) for name in names], "hashed": telling.done}
+
+
+def row(name: str, size: int, chunks: list[str]) -> dict[str, Any]:
+    return {"path": name, "bytes": size, "sha256": whole(chunks), "chunks": chunks}
+
+
+def whole(chunks: list[str]) -> str:
+    """What a file goes by: its sha256; where it has several chunks, that of their digests, one after the other.
+
+    So nobody can give a file the name of another one, and nothing is hashed twice.
+    """
+    if len(chunks) == 1:
+        return chunks[0]
+    return hashlib.sha256(b"".join(bytes.fromhex(each) for each in chunks)).hexdigest()
+
+
+def batches(stats: dict[str, os.stat_result], names: list[str], chunk: int) -> list[list[tuple[str, int, int]]]:
+    """(name, offset, bytes) of every chunk, in order, in portions for a thread."""
+    found: list[list[tuple[str, int, int]]] = []
+    size = BATCH
+    for name in names:
+        for start in range(0, stats[name].st_size, chunk):
+            length = min(chunk, stats[name].st_size - start)
+            if size + length > BATCH:
+                found.append([])
+                size = 0
+            found[-1].append((name, start, length))
+            size += length
+    return found
+
+
+def hashed(inside: Inside, batch: list[tuple[str, int, int]], told: Callable[[int], None]) -> list[tuple[str, str]]:
+    """(name, sha256) of each chunk."""
+    found = []
+    for name, start, length in batch:
+        with inside.opened(name) as fd:
+            digest = sha256(fd, start, length, told)
+        if digest is None:
+            raise Refused(f"{name} was cut off while it was read", "changed")
+        found.append((name, digest))
+    return found
+
+
+def sha256(fd: int, start: int, length: int, told: Callable[[int], None]) -> str | None:
+    """Of a stretch of a file; None if it ends before."""
+    digest, at, end = hashlib.sha256(), start, start + length
+    block = memoryview(bytearray(min(BLOCK, length)))
+    while at < end:
+        got = os.preadv(fd, [block[: min(BLOCK, end - at)]], at)
+        if not got:
+            return None
+        digest.update(block[:got])
+        at += got
+    told(length)
+    return digest.hexdigest()
 
 
 def walk(folder: str) -> list[str]:
@@ -68,63 +131,13 @@ def walk(folder: str) -> list[str]:
     return found
 
 
-def look(folder: str, name: str, roots: list[str]) -> os.stat_result:
-    try:
-        fd = open_inside(folder, name, roots)
-    except FileNotFoundError:
-        raise Refused(f"{name} is not in {folder}", "missing") from None
-    try:
-        return os.fstat(fd)
-    finally:
-        os.close(fd)
-
-
 def stamp(found: os.stat_result) -> str:
     return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
-
-
-def digest(folder: str, name: str, roots: list[str], chunk: int, told: Callable[[int], None]) -> dict[str, Any]:
-    """A file's row. The whole and the chunk are hashed side by side: hashlib lets other threads run."""
-    begun = time.time()
-    fd = open_inside(folder, name, roots)
-    try:
-        before = os.fstat(fd)
-        whole, chunks = hashlib.sha256(), []
-        several = before.st_size > chunk
-        with ThreadPoolExecutor(1) as beside:
-            for start in range(0, before.st_size, chunk):
-                part, at = hashlib.sha256(), start
-                end = min(start + chunk, before.st_size)
-                while at < end:
-                    block = os.pread(fd, min(BLOCK, end - at), at)
-                    if not block:
-                        raise Refused(f"{name} was cut off while it was read", "changed")
-                    also = beside.submit(whole.update, block) if several else None
-                    part.update(block)
-                    if also is not None:
-                        also.result()
-                    at += len(block)
-                    told(len(block))
-                chunks.append(part.hexdigest())
-        if stamp(os.fstat(fd)) != stamp(before):
-            raise Refused(f"{name} changed while it was read", "changed", fix="wait until it is written")
-    finally:
-        os.close(fd)
-    row = {"path": name, "bytes": before.st_size, "chunks": chunks}
-    row["sha256"] = whole.hexdigest() if several or not chunks else chunks[0]
-    if begun - max(before.st_mtime, before.st_ctime) > SETTLED_S:
-        row["stamp"] = stamp(before)
-    return row
-
-
-def usable(entry: dict[str, Any], size: int, chunk: int) -> bool:
-    return len(entry.get("chunks") or ()) == -(-size // chunk) and "sha256" in entry
 
 
 def remember(cache: str, known: dict[str, Any], more: dict[str, Any]) -> None:
     """Not being able to is no error: it is hashed again next time."""
     if more:
-        kept = dict(known, **{key: {"sha256": row["sha256"], "chunks": row["chunks"]} for key, row in more.items()})
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(cache), mode=0o700, exist_ok=True)
-            write_json(cache, dict(list(kept.items())[-KNOWN_MAX:]))
+            write_json(cache, dict(list({**known, **more}.items())[-KNOWN_MAX:]))

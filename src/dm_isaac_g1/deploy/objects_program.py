@@ -31,8 +31,10 @@ from dm_isaac_g1.deploy.disk_program import (
     make_folder,
     sync_all,
 )
+from dm_isaac_g1.deploy.manifest_program import sha256, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     Row = dict[str, Any]
@@ -55,7 +57,7 @@ def check_manifest(manifest: Any) -> Row:
         for row in files:
             size, chunks = row["bytes"], row["chunks"]
             good = isinstance(size, int) and size >= 0 and len(chunks) == -(-size // chunk)
-            if not good or not all(DIGEST.fullmatch(each) for each in [row["sha256"], *chunks]):
+            if not good or not all(map(DIGEST.fullmatch, chunks)) or row["sha256"] != whole(chunks):
                 raise Refused(f"{row['path']!r} has a size or digests that make no sense")
     except (KeyError, TypeError, ZeroDivisionError):
         raise Refused("a manifest that makes no sense") from None
@@ -125,21 +127,17 @@ class Content:
             with open(journal, "ab", buffering=0) as file:
                 file.write(b"%d\n" % index)
 
-    def sound(self, path: str, row: Row, index: int, chunk: int) -> bool:
+    def sound(
+        self, path: str, row: Row, index: int, chunk: int, told: Callable[[int], None] = lambda size: None
+    ) -> bool:
         """Whether the chunk on the disk is what the manifest says."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return False
         try:
-            found, at, end = hashlib.sha256(), index * chunk, index * chunk + length(row, index, chunk)
-            while at < end:
-                block = os.pread(fd, min(4 * BLOCK, end - at), at)
-                if not block:
-                    return False
-                found.update(block)
-                at += len(block)
-            return bool(found.hexdigest() == row["chunks"][index])
+            found = sha256(fd, index * chunk, length(row, index, chunk), told)
+            return bool(found == row["chunks"][index])
         except OSError:
             return False  # a sector that cannot be read
         finally:
@@ -176,9 +174,7 @@ def prepare(content: Content, manifest: Row) -> Row:
 
     def judge(task: tuple[Row, int]) -> bool:
         row, index = task
-        good = content.sound(content.part(row["sha256"]), row, index, chunk)
-        telling.add(length(row, index, chunk))
-        return good
+        return content.sound(content.part(row["sha256"]), row, index, chunk, telling.add)
 
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
         bad = [task for task, good in zip(tasks, pool.map(judge, tasks)) if not good]  # noqa: B905  Python 3.8
@@ -311,10 +307,13 @@ def settle(content: Content, manifest: Row) -> None:
     left = missing(content, manifest)
     if left["chunks"]:
         raise Refused(f"{left['bytes']} bytes of it have not arrived", "incomplete")
+    for prefix in {row["sha256"][:2] for row in todo}:
+        make_folder(os.path.join(content.objects, prefix))
     for row in todo:
-        os.truncate(content.part(row["sha256"]), row["bytes"])
-        os.chmod(content.part(row["sha256"]), 0o444)
-        make_folder(os.path.join(content.objects, row["sha256"][:2]))
+        part = content.part(row["sha256"])
+        if os.lstat(part).st_size != row["bytes"]:
+            os.truncate(part, row["bytes"])
+        os.chmod(part, 0o444)
     if todo:
         sync_all(content.root)
     for row in todo:
@@ -335,9 +334,7 @@ def damaged(content: Content, folder: str, manifest: Row) -> list[Row]:
 
     def judge(task: tuple[Row, int]) -> bool:
         row, index = task
-        good = content.sound(os.path.join(folder, row["path"]), row, index, chunk)
-        telling.add(length(row, index, chunk))
-        return good
+        return content.sound(os.path.join(folder, row["path"]), row, index, chunk, telling.add)
 
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
         wrong = [task for task, good in zip(tasks, pool.map(judge, tasks)) if not good]  # noqa: B905  Python 3.8

@@ -40,6 +40,7 @@ RUN = (
 )
 BOOT = "import sys,json,types;d=json.loads(sys.stdin.buffer.readline());" + RUN
 MARK = b"\x1edm-g1 "
+PYTHON = "python3"
 #: A line longer than this is garbage: a manifest of 10,000 files has 3 MB.
 LINE_MAX = 64 << 20
 #: What shells exit with when a program is not there (POSIX 2.8.2), and docker exec.
@@ -97,9 +98,15 @@ class Conversation:
 
     def __init__(self, spawned: Spawned, where: str, op: str) -> None:
         self.spawned = spawned
+        #: The last thing that it said was an answer, good or bad.
+        self.answered = False
         self._where = where
         self._op = op
         self._buffer = b""
+
+    async def tell(self, value: Mapping[str, Any]) -> None:
+        """One more line for it. Raises HostUnreachable when it no longer reads."""
+        await self.spawned.write(json.dumps(value).encode() + b"\n")
 
     async def heard(self) -> dict[str, Any]:
         """The next thing it says. Raises its error, HostUnreachable where the connection was lost, RemoteFailed."""
@@ -124,6 +131,7 @@ class Conversation:
 
     async def answer(self, heard: Callable[[dict[str, Any]], None] = lambda said: None) -> Any:
         """Its answer; whatever it says before that goes to `heard`. Raises as `heard` does."""
+        self.answered = False
         while True:
             said = await self.heard()
             if "ok" in said:
@@ -140,6 +148,7 @@ class Conversation:
             kind, what, fix = said["kind"], str(said["error"]), str(said.get("fix") or "")
         except (ValueError, KeyError, TypeError, RecursionError):
             raise RemoteFailed(f"{self._op}: an answer that makes no sense", where=self._where) from None
+        self.answered = True
         raise ERRORS.get(kind, RemoteFailed)(what, where=self._where, fix=fix or None)
 
     def rest(self) -> bytes:
@@ -166,13 +175,13 @@ async def conversing(
     *,
     root: str | None = None,
     token: str | None = None,
-    python: str = "python3",
 ) -> AsyncIterator[Conversation]:
     """Start the program and ask it. Leaving lets go of it: its stdin ends, and so does it."""
-    spawned = await runtime.spawn([python, "-I", "-S", "-u", "-c", BOOT])
+    spawned = await runtime.spawn([PYTHON, "-I", "-S", "-u", "-c", BOOT])
     try:
-        await spawned.write(json.dumps(question(op, root, token, args)).encode() + b"\n")
-        yield Conversation(spawned, runtime.where, op)
+        conversation = Conversation(spawned, runtime.where, op)
+        await conversation.tell(question(op, root, token, args))
+        yield conversation
     finally:
         await spawned.close()
 
@@ -193,3 +202,54 @@ async def do(
     """
     async with conversing(runtime, op, args, root=root, token=token) as conversation:
         return await conversation.answer(heard)
+
+
+class Kept:
+    """A program that stays, for several questions: no start for each. Begun anew when it is gone."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stack = contextlib.AsyncExitStack()
+        self._conversation: Conversation | None = None
+        self._asking = asyncio.Lock()
+
+    @property
+    def busy(self) -> bool:
+        return self._asking.locked()
+
+    async def start(self) -> Conversation:
+        """Begin it, without waiting for it. Raises as `Runtime.spawn`."""
+        await self.close()
+        spawned = await self._runtime.spawn([PYTHON, "-I", "-S", "-u", "-c", BOOT])
+        self._stack.push_async_callback(spawned.close)
+        self._conversation = Conversation(spawned, self._runtime.where, "a deploy's program")
+        await self._conversation.tell({"parts": parts(), "stay": True})
+        return self._conversation
+
+    async def ask(
+        self,
+        op: str,
+        args: Mapping[str, Any],
+        *,
+        root: str | None = None,
+        token: str | None = None,
+        heard: Callable[[dict[str, Any]], None] = lambda said: None,
+    ) -> Any:
+        """As `do`."""
+        async with self._asking:
+            conversation = self._conversation or await self.start()
+            # Whatever ends this without an answer ends the program: its next word would be taken for another's.
+            self._conversation = None
+            await conversation.tell({"op": op, "root": root, "token": token, "args": dict(args)})
+            try:
+                answer = await conversation.answer(heard)
+            except DmG1Error:
+                if conversation.answered:
+                    self._conversation = conversation
+                raise
+            self._conversation = conversation
+            return answer
+
+    async def close(self) -> None:
+        self._conversation = None
+        await self._stack.aclose()

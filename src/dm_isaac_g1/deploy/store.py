@@ -12,15 +12,16 @@ there by one program (`store_program`, `objects_program`, `ledger_program`), so 
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dm_isaac_g1.core.deployments import HistoryEntry, Release
-from dm_isaac_g1.core.errors import RemoteFailed
+from dm_isaac_g1.core.errors import DmG1Error, RemoteFailed
 from dm_isaac_g1.deploy import program
 from dm_isaac_g1.deploy.manifest import Manifest, read_manifest
 
@@ -104,6 +105,22 @@ class Store:
         self._root = root
         self._seen_as = seen_as
         self.token: str | None = None
+        self._kept: program.Kept | None = None
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Keep the program there for the block: many questions, one start. Inside another such block: nothing."""
+        if self._kept is not None:
+            yield
+            return
+        kept = self._kept = program.Kept(self.host.host_runtime)
+        try:
+            with contextlib.suppress(DmG1Error):  # the first question says it
+                await kept.start()
+            yield
+        finally:
+            self._kept = None
+            await kept.close()
 
     @property
     def root(self) -> str:
@@ -115,14 +132,13 @@ class Store:
 
     async def ask(self, op: str, *, tell: Told = quiet, **args: Any) -> Any:
         """One question to the program there."""
-        return await program.do(
-            self.host.host_runtime,
-            op,
-            args,
-            root=self.root,
-            token=self.token,
-            heard=lambda said: tell(int(said.get("at", 0)), int(said.get("total", 0))),
-        )
+
+        def heard(said: dict[str, Any]) -> None:
+            tell(int(said.get("at", 0)), int(said.get("total", 0)))
+
+        if self._kept is not None and not self._kept.busy:
+            return await self._kept.ask(op, args, root=self.root, token=self.token, heard=heard)
+        return await program.do(self.host.host_runtime, op, args, root=self.root, token=self.token, heard=heard)
 
     def _read(self, said: Any, type_: Any) -> Any:
         try:

@@ -1,36 +1,46 @@
-"""Through the console: a stream from where the files lie, passed on to the store's host. Works wherever we do."""
+"""Through the console: a stream from where the files lie, passed on to the store's host. Works wherever we do.
+
+It is the stream of the direct way; so a model in a container, or on this machine, comes the same way.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from dm_isaac_g1.core.errors import HostUnreachable
 from dm_isaac_g1.deploy import program
+from dm_isaac_g1.deploy.program import Conversation
+from dm_isaac_g1.deploy.store import Missing
+from dm_isaac_g1.deploy.transfer.way import Method, Send, Tell, Trip
 from dm_isaac_g1.remote import tasks
-
-if TYPE_CHECKING:
-    from dm_isaac_g1.deploy.program import Conversation
-    from dm_isaac_g1.deploy.transfer.copying import Order
 
 #: Bytes read from one side and given to the other at once.
 BLOCK = 1 << 20
 
 
-async def send(order: Order, tell: Callable[[int], None]) -> dict[str, Any]:
-    """The order's chunks; the receiver's answer. `tell`: bytes arrived so far. Raises CutOff, NoSpace, Changed, ..."""
-    store, wanted = order.store, [list(each) for each in order.missing.chunks]
-    sending = program.conversing(
-        order.runtime,
-        "send",
-        {"folder": order.folder, "manifest": order.manifest.plain(), "wanted": wanted, "also": list(order.also)},
-    )
+class Console:
+    """A sender there, a receiver here, and we between."""
+
+    method: Method = "console"
+
+    @asynccontextmanager
+    async def begin(self, trip: Trip) -> AsyncIterator[Send]:
+        async def send(missing: Missing, tell: Tell) -> dict[str, Any]:
+            return await between(trip, missing, tell)
+
+        yield send
+
+
+async def between(trip: Trip, missing: Missing, tell: Tell) -> dict[str, Any]:
+    """One stream; the receiver's answer."""
+    wanted = [list(each) for each in missing.chunks]
+    said = {"folder": trip.folder, "manifest": trip.manifest.plain(), "wanted": wanted, "also": list(trip.also)}
+    sending = program.conversing(trip.runtime, "send", said)
     receiving = program.conversing(
-        store.host.host_runtime,
-        "receive",
-        {"txn": order.txn, "total": order.missing.bytes},
-        root=store.root,
+        trip.store.host.host_runtime, "receive", {"txn": trip.txn, "total": missing.bytes}, root=trip.store.root
     )
     async with receiving as receiver, sending as sender:
         await receiver.heard()  # its hello

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, RemoteFailed
-from dm_isaac_g1.deploy.manifest import Manifest, runtime_of
+from dm_isaac_g1.deploy.manifest import Manifest
 from dm_isaac_g1.deploy.program import NoWay
 from dm_isaac_g1.deploy.store import Missing, Store
-from dm_isaac_g1.deploy.transfer import console, direct, local
+from dm_isaac_g1.deploy.transfer.console import Console
+from dm_isaac_g1.deploy.transfer.direct import Direct
+from dm_isaac_g1.deploy.transfer.local import Local, same_machine
+from dm_isaac_g1.deploy.transfer.way import Method, Trip, Way
 
 if TYPE_CHECKING:
     from dm_isaac_g1.remote.host import Host
-    from dm_isaac_g1.remote.runtime import Runtime
 
-#: nothing: all of it was there. local: on the serve host itself. direct: from host to host. console: through us.
-Method = Literal["nothing", "local", "direct", "console"]
 #: Seconds that a host which went away in the middle is waited for.
 BACK_WITHIN_S = 30.0
 #: Tries of one way in a row that bring nothing new.
@@ -47,31 +47,6 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-@dataclass(frozen=True)
-class Order:
-    """What is to be brought where, for one attempt over one way."""
-
-    #: None: this machine.
-    source: Host | None
-    folder: str
-    also: tuple[str, ...]
-    #: The folder as the source's host sees it, outside any container; None: it does not.
-    host_folder: str | None
-    store: Store
-    manifest: Manifest
-    txn: str
-    missing: Missing
-
-    @property
-    def runtime(self) -> Runtime:
-        """Where `folder` is seen."""
-        return runtime_of(self.source)
-
-
-class Way(Protocol):
-    async def __call__(self, order: Order, tell: Callable[[int], None]) -> dict[str, Any]: ...
-
-
 async def copy(
     source: Host | None,
     folder: str,
@@ -82,7 +57,7 @@ async def copy(
     also: Sequence[str] = (),
     host_folder: str | None = None,
     tell: Callable[[CopyProgress], None] = lambda progress: None,
-    ways: Sequence[tuple[Method, Way]] | None = None,
+    ways: Sequence[Way] | None = None,
 ) -> Copied:
     """Bring what is missing of `manifest` from `folder` into the store; `commit` makes a release of it.
 
@@ -91,77 +66,96 @@ async def copy(
     Raises NoSpace, Changed, RefusedError, RemoteFailed (a chunk that comes damaged each time), HostUnreachable.
     Cancelled or failed, the next copy of the same files goes on from what has arrived.
     """
-    begun = time.monotonic()
     if host_folder is None and source is not None and source.runtime is source.host_runtime:
         host_folder = folder
-    left = iter(suitable(source, store, host_folder) if ways is None else ways)
-    way = next(left, None)
-    total, sent, tries, at = 0, 0, 0, 0
-    method: Method = "nothing"
-    problem: DmG1Error | None = None
-    before: int | None = None
-    while True:
-        missing = await prepared(store, txn, manifest)
-        total = total or missing.bytes
-        if not missing.chunks:
-            break
-        tries = 0 if before is None or missing.bytes < before else tries + 1
-        before = missing.bytes
-        if way is not None and tries >= TRIES:
-            way, tries = next(left, None), 0
-        if way is None:
-            raise problem or RemoteFailed("there is no way to copy it", where=store.host.name)
-        method, send = way
-        order = Order(source, folder, tuple(also), host_folder, store, manifest, txn, missing)
+    trip = Trip(source, folder, tuple(also), host_folder, store, manifest, txn)
+    async with store.held():
+        return await Copying(trip, tell).run(iter(suitable(trip) if ways is None else ways))
 
-        def told(now: int, method: Method = method, rest: int = missing.bytes, total: int = total) -> None:
-            nonlocal at
-            at = max(at, now)
-            tell(CopyProgress(done=min(total, total - rest + now), total=total, method=method))
 
-        at = 0
+class Copying:
+    """One copy, over one way after the other."""
+
+    def __init__(self, trip: Trip, tell: Callable[[CopyProgress], None]) -> None:
+        self._trip = trip
+        self._tell = tell
+        self._begun = time.monotonic()
+        #: Bytes missing at first, and when last looked.
+        self._total: int | None = None
+        self._left: int | None = None
+        #: Bytes that have left the source, those of this attempt apart.
+        self._sent = 0
+        self._now = 0
+        self._problem: DmG1Error | None = None
+
+    async def run(self, ways: Iterator[Way]) -> Copied:
+        for way in ways:
+            tries = 0
+            while tries < TRIES:
+                before = self._left
+                try:
+                    if await self._attempt(way):
+                        return self._copied("nothing" if self._total == 0 else way.method)
+                except NoWay as error:
+                    self._problem = error
+                    break
+                tries = tries + 1 if before is not None and self._left == before else 1
+        raise self._problem or RemoteFailed("there is no way to copy it", where=self._trip.store.host.name)
+
+    async def _attempt(self, way: Way) -> bool:
+        """Whether all of it is there now. Raises what another attempt would not mend, and NoWay."""
+        async with AsyncExitStack() as stack:
+            send = await stack.enter_async_context(way.begin(self._trip))
+            missing = await self._missing()
+            self._left = missing.bytes
+            self._total = missing.bytes if self._total is None else self._total
+            if not missing.chunks:
+                return True
+            self._now = 0
+            try:
+                answer = await send(missing, lambda now: self._told(now, way.method))
+            except HostUnreachable as error:
+                self._problem = error
+                self._sent += self._now
+                return False
+            self._sent += int(answer.get("arrived", 0)) if way.method != "local" else 0
+            if answer.get("bad"):
+                self._problem = self._damaged(answer["bad"])
+                return False
+            return True
+
+    async def _missing(self) -> Missing:
+        """`Store.prepare`, also when the host comes back only now."""
+        store, trip = self._trip.store, self._trip
         try:
-            answer = await send(order, told)
-        except NoWay as error:
-            problem, way, before = error, next(left, None), None
-            continue
-        except HostUnreachable as error:
-            problem = error
-            sent += at
-            continue
-        sent += int(answer.get("arrived", 0))
-        if not answer.get("bad"):
-            break
-        problem = damaged(answer["bad"], manifest, order)
-    if method == "local":
-        sent = 0
-    return Copied(method=method, bytes_sent=sent, seconds=time.monotonic() - begun)
+            return await store.prepare(trip.txn, trip.manifest)
+        except HostUnreachable:
+            await store.host.ready(BACK_WITHIN_S)
+            return await store.prepare(trip.txn, trip.manifest)
+
+    def _told(self, now: int, method: Method) -> None:
+        self._now = max(self._now, now)
+        total, left = self._total or 0, self._left or 0
+        self._tell(CopyProgress(done=min(total, total - left + now), total=total, method=method))
+
+    def _copied(self, method: Method) -> Copied:
+        return Copied(method=method, bytes_sent=self._sent, seconds=time.monotonic() - self._begun)
+
+    def _damaged(self, bad: Sequence[Sequence[int]]) -> RemoteFailed:
+        """What to say of chunks that did not arrive as they were hashed."""
+        file = self._trip.manifest.files[bad[0][0]]
+        return RemoteFailed(
+            f"{file.path}: chunk {bad[0][1] + 1} of {len(file.chunks)} did not arrive as it was hashed",
+            where=self._trip.runtime.where,
+            fix="if it comes again: the file was written to since, or a disk or the network damages it",
+        )
 
 
-async def prepared(store: Store, txn: str, manifest: Manifest) -> Missing:
-    """`Store.prepare`, also when the host comes back only now."""
-    try:
-        return await store.prepare(txn, manifest)
-    except HostUnreachable:
-        await store.host.ready(BACK_WITHIN_S)
-        return await store.prepare(txn, manifest)
-
-
-def suitable(source: Host | None, store: Store, host_folder: str | None) -> Iterator[tuple[Method, Way]]:
+def suitable(trip: Trip) -> Iterator[Way]:
     """The ways that may work, the shortest first."""
-    if source is not None and host_folder is not None and local.same_machine(source, store.host):
-        yield "local", local.send
-    elif source is not None:
-        yield "direct", direct.send
-    yield "console", console.send
-
-
-def damaged(bad: Sequence[Sequence[int]], manifest: Manifest, order: Order) -> RemoteFailed:
-    """What to say of chunks that did not arrive as they were hashed."""
-    place, index = bad[0]
-    name = manifest.files[place].path
-    return RemoteFailed(
-        f"{name}: chunk {index + 1} of {len(manifest.files[place].chunks)} did not arrive as it was hashed",
-        where=order.runtime.where,
-        fix="if it comes again: the file was written to since, or a disk or the network damages it",
-    )
+    if trip.source is not None:
+        if trip.host_folder is not None and same_machine(trip.source, trip.store.host):
+            yield Local()
+        else:
+            yield Direct()
+    yield Console()

@@ -11,16 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.core.errors import DmG1Error, RemoteFailed
 from dm_isaac_g1.deploy import program
-from dm_isaac_g1.deploy.program import NoWay
-from dm_isaac_g1.remote.transfers import door_of, one_shot_key
+from dm_isaac_g1.deploy.program import Conversation, NoWay
+from dm_isaac_g1.deploy.store import Missing
+from dm_isaac_g1.deploy.transfer.way import Method, Send, Tell, Trip
+from dm_isaac_g1.remote import tasks
+from dm_isaac_g1.remote.transfers import Door, door_of, one_shot_key
 
 if TYPE_CHECKING:
-    from dm_isaac_g1.deploy.transfer.copying import Order
     from dm_isaac_g1.remote.runtime import Runtime
 
 #: Seconds in which the source must have logged in.
@@ -29,71 +32,106 @@ OPEN_S = 60.0
 CLOSE_S = 10.0
 
 
-async def send(order: Order, tell: Callable[[int], None]) -> dict[str, Any]:
-    """The order's chunks; the receiver's answer. Raises NoWay where the hosts do not reach each other, CutOff, ..."""
-    runtime, folder = sender(order)
-    door = await door_of(order.store.host)
-    try:
-        found = await program.do(runtime, "reach", {"addresses": list(door.addresses), "port": door.port})
-    except RemoteFailed as error:
-        raise NoWay(error.what, where=error.where) from error
+class Direct:
+    """A sender at the source. While we look what is missing, it starts and looks whether it reaches the other host."""
+
+    method: Method = "direct"
+
+    @asynccontextmanager
+    async def begin(self, trip: Trip) -> AsyncIterator[Send]:
+        async with AsyncExitStack() as stack:
+
+            async def pusher() -> tuple[Door, Conversation]:
+                try:
+                    door = await door_of(trip.store.host)
+                except RemoteFailed as error:
+                    raise NoWay(error.what, where=error.where) from error
+                return door, await stack.enter_async_context(pushing(trip, door))
+
+            first = asyncio.create_task(pusher(), name="pusher")
+
+            async def send(missing: Missing, tell: Tell) -> dict[str, Any]:
+                door, push = await first
+                found = (await push.heard()).get("reach") or {}
+                where = reached(found, door, trip)
+                try:
+                    return await through(trip, push, where, found.get("source"), missing, tell)
+                except NoWay as error:
+                    if "denied" not in error.what:
+                        raise
+                # Behind NAT its address is another one there.
+                async with pushing(trip, door) as again:
+                    await again.heard()
+                    return await through(trip, again, where, None, missing, tell)
+
+            try:
+                yield send
+            finally:
+                await tasks.end(first)
+                if not first.cancelled():
+                    first.exception()  # `send` has raised it, or nobody needed it
+
+
+def pushing(trip: Trip, door: Door) -> contextlib.AbstractAsyncContextManager[Conversation]:
+    """The sender's program, where it sees the folder: on the source's host, or in its container."""
+    runtime, folder = sender(trip)
+    said = {
+        "folder": folder,
+        "manifest": trip.manifest.plain(),
+        "addresses": list(door.addresses),
+        "port": door.port,
+        "also": list(trip.also),
+    }
+    return program.conversing(runtime, "push", said)
+
+
+def sender(trip: Trip) -> tuple[Runtime, str]:
+    """Where the source's program runs: on its host, if that sees the folder; else where the folder is seen."""
+    assert trip.source is not None
+    if trip.host_folder is not None:
+        return trip.source.host_runtime, trip.host_folder
+    return trip.runtime, trip.folder
+
+
+def reached(found: dict[str, Any], door: Door, trip: Trip) -> dict[str, Any]:
+    """The door as the source may use it. Raises NoWay."""
+    where = sender(trip)[0].where
     if not found.get("ssh"):
-        raise NoWay("it has no ssh client", where=runtime.where)
+        raise NoWay("it has no ssh client", where=where)
     if not found.get("open"):
         to = f"{' or '.join(door.addresses)} port {door.port}"
-        raise NoWay(f"it does not reach {to}: {found.get('why')}", where=runtime.where)
-    where = {"address": found["open"], "port": door.port, "user": door.user, "host_key": door.host_key}
-    try:
-        return await _through(order, runtime, folder, where, found.get("source"), tell)
-    except NoWay as error:
-        if "denied" not in error.what:
-            raise
-        # Behind NAT its address is another one there.
-        return await _through(order, runtime, folder, where, None, tell)
+        raise NoWay(f"it does not reach {to}: {found.get('why')}", where=where)
+    return {"address": found["open"], "port": door.port, "user": door.user, "host_key": door.host_key}
 
 
-def sender(order: Order) -> tuple[Runtime, str]:
-    """Where the source's program runs: on its host, if that sees the folder; else where the folder is seen."""
-    assert order.source is not None
-    if order.host_folder is not None:
-        return order.source.host_runtime, order.host_folder
-    return order.runtime, order.folder
-
-
-async def _through(
-    order: Order, runtime: Runtime, folder: str, door: dict[str, Any], source: str | None, tell: Callable[[int], None]
+async def through(
+    trip: Trip, push: Conversation, door: dict[str, Any], source: str | None, missing: Missing, tell: Tell
 ) -> dict[str, Any]:
+    """The stream, with a key that is let in before and taken away as soon as it was used."""
     key = one_shot_key()
-    args = {
-        "folder": folder,
-        "manifest": order.manifest.plain(),
-        "wanted": [list(each) for each in order.missing.chunks],
-        "also": list(order.also),
-        "door": door,
-        "key": key.private,
-    }
-    closed = False
+    closing: asyncio.Task[Any] | None = None
     try:
-        await _open(order, key.public, source)
-        async with program.conversing(runtime, "push", args) as conversation:
-            await conversation.heard()  # its hello: ssh is in
-            closing = asyncio.create_task(order.store.ask("close_door"))
-            answer: dict[str, Any] = await conversation.answer(lambda said: tell(int(said.get("at", 0))))
-            await closing
-            closed = True
-            return answer
+        await let_in(trip, key.public, source, missing)
+        await push.tell({"door": door, "key": key.private, "wanted": [list(each) for each in missing.chunks]})
+        await push.heard()  # its hello: ssh is in
+        closing = asyncio.create_task(trip.store.ask("close_door"), name="close door")
+        answer: dict[str, Any] = await push.answer(lambda said: tell(int(said.get("at", 0))))
+        await closing
+        return answer
     finally:
-        if not closed:
+        if closing is None or not closing.done() or closing.cancelled() or closing.exception() is not None:
             with contextlib.suppress(DmG1Error, TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
-                    await order.store.ask("close_door")
+                    await trip.store.ask("close_door")
+        if closing is not None:
+            await tasks.end(closing)
 
 
-async def _open(order: Order, public: str, source: str | None) -> None:
-    root = order.store.root
-    asked = program.question("receive", root, None, {"txn": order.txn, "total": order.missing.bytes})
+async def let_in(trip: Trip, public: str, source: str | None, missing: Missing) -> None:
+    root = trip.store.root
+    asked = program.question("receive", root, None, {"txn": trip.txn, "total": missing.bytes})
     text = f"import sys,json,types\nd=json.loads({json.dumps(asked)!r})\n{program.RUN}\n"
     try:
-        await order.store.ask("open_door", txn=order.txn, program=text, public=public, source=source, seconds=OPEN_S)
+        await trip.store.ask("open_door", txn=trip.txn, program=text, public=public, source=source, seconds=OPEN_S)
     except RemoteFailed as error:
-        raise NoWay(f"its authorized_keys cannot be written: {error.what}", where=order.store.host.name) from error
+        raise NoWay(f"its authorized_keys cannot be written: {error.what}", where=trip.store.host.name) from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from dm_isaac_g1.deploy.store import Missing
+from dm_isaac_g1.deploy.transfer.way import Method, Send, Tell, Trip
+
 if TYPE_CHECKING:
-    from dm_isaac_g1.deploy.transfer.copying import Order
     from dm_isaac_g1.remote.host import Host
 
 
@@ -20,14 +23,22 @@ def same_machine(one: Host, other: Host) -> bool:
     return (here.known_as, here.known_port, here.user) == (there.known_as, there.known_port, there.user)
 
 
-async def send(order: Order, tell: Callable[[int], None]) -> dict[str, Any]:
-    """The order's chunks, read and written by one program there."""
-    said: dict[str, Any] = await order.store.ask(
-        "take",
-        txn=order.txn,
-        folder=order.host_folder,
-        wanted=[list(each) for each in order.missing.chunks],
-        also=list(order.also),
-        tell=lambda done, total: tell(done),
-    )
-    return said
+class Local:
+    """The chunks, read and written by one program there."""
+
+    method: Method = "local"
+
+    @asynccontextmanager
+    async def begin(self, trip: Trip) -> AsyncIterator[Send]:
+        async def send(missing: Missing, tell: Tell) -> dict[str, Any]:
+            said: dict[str, Any] = await trip.store.ask(
+                "take",
+                txn=trip.txn,
+                folder=trip.host_folder,
+                wanted=[list(each) for each in missing.chunks],
+                also=list(trip.also),
+                tell=lambda done, total: tell(done),
+            )
+            return said
+
+        yield send

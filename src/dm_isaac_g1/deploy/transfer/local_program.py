@@ -12,7 +12,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from dm_isaac_g1.deploy.disk_program import Refused, Telling, open_inside, read_json
+from dm_isaac_g1.deploy.disk_program import Inside, Refused, Telling, read_json
 from dm_isaac_g1.deploy.objects_program import length
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def take(store: Store, txn: str, folder: str, wanted: list[Any], also: list[str]
     rows = [(manifest["files"][place], place, chunks) for place, chunks in wanted]
     telling = Telling(sum(length(row, index, chunk) for row, _, chunks in rows for index in chunks))
     bad = []
+    inside = Inside(folder, also)
     for row, place, chunks in rows:
-        fd = open_inside(folder, row["path"], [folder, *(also or [])])
-        try:
+        with inside.opened(row["path"]) as fd:
             shared = len(chunks) == len(row["chunks"]) and clone(fd, content.part(row["sha256"]))
             for index in chunks:
                 if shared:
@@ -48,8 +48,6 @@ def take(store: Store, txn: str, folder: str, wanted: list[Any], also: list[str]
                 if not good:
                     bad.append([place, index])
                 telling.add(length(row, index, chunk))
-        finally:
-            os.close(fd)
     return {"arrived": telling.done, "bad": bad}
 
 

@@ -21,7 +21,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.deploy.disk_program import MARK, Refused, erase, say
-from dm_isaac_g1.deploy.transfer.send_program import stream, write_all
+from dm_isaac_g1.deploy.transfer.send_program import stream
 
 if TYPE_CHECKING:
     from typing import IO
@@ -57,7 +57,7 @@ OPTIONS = {
 
 
 def reach(addresses: list[str], port: int) -> dict[str, Any]:
-    """Whether this host could: {"ssh": it has a client, "open": which one answers, "source": our address towards it}."""
+    """Whether it could: {"ssh": there is a client, "open": the address that answers, "source": ours towards it}."""
     found: dict[str, Any] = {"ssh": shutil.which("ssh") is not None, "open": None, "source": None, "why": ""}
     for address in addresses:
         try:
@@ -72,19 +72,22 @@ def reach(addresses: list[str], port: int) -> dict[str, Any]:
 
 
 def push(
-    folder: str,
-    manifest: dict[str, Any],
-    wanted: list[Any],
-    door: dict[str, Any],
-    key: str,
-    also: list[str] | None = None,
+    folder: str, manifest: dict[str, Any], addresses: list[str], port: int, also: list[str] | None = None
 ) -> dict[str, Any]:
-    """The wanted chunks to the store behind the door; its answer. Ends with our stdin: nobody waits any more."""
+    """Says whether it could; then takes a line {"door", "key", "wanted"} and sends the chunks; the store's answer.
+
+    Ends with our stdin: nobody waits any more.
+    """
+    say({"reach": reach(addresses, port)})
+    line = sys.stdin.buffer.readline()
+    if not line:
+        os._exit(1)
+    order = json.loads(line)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     private = private_folder()
     ssh = None
     try:
-        ssh = start(private, door, key)
+        ssh = start(private, order["door"], order["key"])
         threading.Thread(target=watch, args=(ssh, private), daemon=True).start()
         listener = Listener(ssh)
         if not listener.greeted.wait(HELLO_S) or not listener.hello:
@@ -93,8 +96,7 @@ def push(
         say({"hello": "push"})
         try:
             assert ssh.stdin is not None
-            fd = ssh.stdin.fileno()
-            stream(os.path.expanduser(folder), manifest, wanted, also or [], lambda data: write_all(fd, data))
+            stream(folder, manifest, order["wanted"], also or [], ssh.stdin.fileno())
             ssh.stdin.close()
         except BrokenPipeError:
             pass  # its answer says why, or there is none

@@ -6,25 +6,25 @@ is made of is said in `objects_program.FRAME`.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dm_isaac_g1.deploy.disk_program import Refused, open_inside, say
+from dm_isaac_g1.deploy.disk_program import Inside, Refused, say
 from dm_isaac_g1.deploy.objects_program import FRAME, length
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: Bytes read and passed on at once.
 BLOCK = 1 << 20
+#: Chunks below this are gathered.
+SMALL = 256 << 10
 
 
 def send(folder: str, manifest: dict[str, Any], wanted: list[Any], also: list[str] | None = None) -> dict[str, Any]:
     """The wanted chunks [[file, [chunk, ...]]] to stdout, after a line that says so. Ends the process: 0 for all."""
     say({"hello": "send"})
     try:
-        stream(os.path.expanduser(folder), manifest, wanted, also or [], lambda data: write_all(1, data))
+        stream(folder, manifest, wanted, also or [], 1)
     except (Refused, OSError) as error:
         # stdout is the stream: whatever is said there would be taken for a part of it.
         sys.stderr.write(f"{error}\n")
@@ -34,38 +34,58 @@ def send(folder: str, manifest: dict[str, Any], wanted: list[Any], also: list[st
 
 
 def write_all(fd: int, data: Any) -> None:
-    view = memoryview(data)
-    while len(view):
-        view = view[os.write(fd, view) :]
+    with memoryview(data) as view:
+        at = 0
+        while at < len(view):
+            at += os.write(fd, view[at:])
 
 
-def stream(
-    folder: str, manifest: dict[str, Any], wanted: list[Any], also: list[str], write: Callable[[Any], Any]
-) -> None:
-    """Frames of the wanted chunks, and the end frame. Small files go together, in few writes."""
-    chunk, gathered = manifest["chunk"], bytearray()
-    block = memoryview(bytearray(BLOCK))
+def stream(folder: str, manifest: dict[str, Any], wanted: list[Any], also: list[str], out: int) -> None:
+    """Frames of the wanted chunks, and the end frame, to a descriptor. Small files go together, in few writes."""
+    chunk, gathered, inside = manifest["chunk"], bytearray(), Inside(folder, also)
     for place, chunks in wanted:
         row = manifest["files"][place]
-        fd = open_inside(folder, row["path"], [folder, *also])
-        try:
+        with inside.opened(row["path"]) as fd:
             for index in chunks:
                 size, at = length(row, index, chunk), index * chunk
                 gathered += FRAME.pack(b"C", place, index, size)
-                end = at + size
-                while at < end:
-                    got = os.preadv(fd, [block[: min(BLOCK, end - at)]], at)
-                    if not got:
-                        raise Refused(f"{row['path']} was cut off since its digests were taken", "changed")
-                    at += got
-                    if len(gathered) + got > BLOCK:
-                        if gathered:
-                            write(bytes(gathered))
-                            gathered.clear()
-                        write(block[:got])
-                    else:
-                        gathered += block[:got]
-        finally:
-            os.close(fd)
+                if size < SMALL:
+                    data = os.pread(fd, size, at)
+                    if len(data) < size:
+                        raise cut_off(row)
+                    gathered += data
+                else:
+                    write_all(out, gathered)
+                    gathered.clear()
+                    pass_through(fd, at, size, out, row)
+                if len(gathered) >= BLOCK:
+                    write_all(out, gathered)
+                    gathered.clear()
     gathered += FRAME.pack(b"E", 0, 0, 0)
-    write(bytes(gathered))
+    write_all(out, gathered)
+
+
+def pass_through(fd: int, at: int, size: int, out: int, row: dict[str, Any]) -> None:
+    """A stretch of a file; without a copy in this process, where the system can (sendfile(2))."""
+    end = at + size
+    direct = True
+    while at < end:
+        if direct:
+            try:
+                got = os.sendfile(out, fd, at, min(BLOCK, end - at))
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                direct = False
+                continue
+        else:
+            data = os.pread(fd, min(BLOCK, end - at), at)
+            write_all(out, data)
+            got = len(data)
+        if not got:
+            raise cut_off(row)
+        at += got
+
+
+def cut_off(row: dict[str, Any]) -> Refused:
+    return Refused(f"{row['path']} was cut off since its digests were taken", "changed")
