@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     given = parser().parse_args(argv)
     try:
         _check(given)
-        ports.refuse_taken(given.bind, given.port)
+        ports.try_out(given.bind, given.port)
         server = build(given)
         return int(ExitCode.DONE if server.serve_forever() else ExitCode.FAILED)
     except DmG1Error as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from pathlib import Path
 
-from dm_isaac_g1.core.errors import DmG1Error
+from dm_isaac_g1.core.errors import DmG1Error, UsageError
 
 _LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h
 
@@ -25,9 +26,14 @@ def taken(bind: str, port: int) -> PortTaken:
     )
 
 
-def refuse_taken(bind: str, port: int) -> None:
-    """Before a model is loaded for minutes, only to find that its port is taken. Raises PortTaken."""
-    if port == 0 or "://" in bind:
+def cannot(bind: str, port: int, number: int | None) -> UsageError:
+    """The error for an address that is not this machine's, or a port that this user may not have."""
+    return UsageError(f"cannot listen on {bind} port {port}: {os.strerror(number or errno.EINVAL)}")
+
+
+def try_out(bind: str, port: int) -> None:
+    """Before a model is loaded for minutes, only to find that its port is taken. Raises PortTaken, UsageError."""
+    if "://" in bind:
         return
     with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,6 +42,7 @@ def refuse_taken(bind: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise taken(bind, port) from None
+            raise cannot(bind, port, error.errno) from None
 
 
 def owner_of(port: int) -> str | None:

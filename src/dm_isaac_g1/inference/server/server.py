@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import os
 import queue
 import signal
 import socket
@@ -24,7 +23,6 @@ from typing import Any
 import msgspec
 import zmq
 
-from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.inference.protocol import Limits, ProtocolError, pack, unpack
 from dm_isaac_g1.inference.protocol.messages import DEFAULT_ENDPOINT, UNAUTHORIZED
 from dm_isaac_g1.inference.server import ports
@@ -203,7 +201,7 @@ class PolicyServer:
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise ports.taken(bind, port) from None
-            raise UsageError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
+            raise ports.cannot(bind, port, error.errno) from None
         self.address = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     # --- The socket's thread ------------------------------------------------------------------------------------------
