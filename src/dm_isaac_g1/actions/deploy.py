@@ -62,22 +62,30 @@ async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
     It is copied (only what the host lacks), checked, started beside what serves, and asked for an action. Only then
     the servers are exchanged. Whatever fails: what served before serves.
     """
-    from dm_isaac_g1.actions import deploying
-    from dm_isaac_g1.deploy import gathering, plan, record
-    from dm_isaac_g1.deploy.site import HostSite
+    from dm_isaac_g1.deploy import gathering
 
     target = ctx.name_for(params.to, "serve")
     found: list[Chosen] = []
     async with aclosing(_source(ctx, params, found)) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
-    chosen = found[0]
     yield Progress(text=f"Connecting to {target}", transient=True, step="plan")
     there = await gathering.place(await ctx.host(target))
+    async with there.store.held(), aclosing(_planned(ctx, params, found[0], there)) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+
+
+async def _planned(ctx: Context, params: StartParams, chosen: Chosen, there: Place) -> AsyncIterator[Event]:
+    """The plan, and the deploy if it is wanted."""
+    from dm_isaac_g1.actions import deploying
+    from dm_isaac_g1.deploy import plan
+
+    target = there.host.name
     planning = deploying.Telling(lambda tell: _gather(there, chosen, params, tell))
     async with aclosing(planning.events()) as telling:  # type: ignore[type-var]
-        async for event in telling:
-            yield event
+        async for told in telling:
+            yield told
     gathered = planning.result
     planned = plan.plan_deploy(gathered.facts)
     lines = plan.lines(planned)
@@ -95,6 +103,18 @@ async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
         yield Result(text=f"{planned.release.id} serves on {target} already", data=data)
         return
     await _confirm(ctx, planned, lines)
+    async with aclosing(_carried_out(ctx, gathered, planned, chosen)) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+
+
+async def _carried_out(ctx: Context, gathered: Gathered, planned: DeployPlan, chosen: Chosen) -> AsyncIterator[Event]:
+    """The transaction."""
+    from dm_isaac_g1.actions import deploying
+    from dm_isaac_g1.deploy import record
+    from dm_isaac_g1.deploy.site import HostSite
+
+    there = gathered.place
     txn = record.new_id(time.time())
     begun = _record(ctx, gathered, planned, chosen, txn)
 
@@ -108,7 +128,7 @@ async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
     async with aclosing(carrying.events()) as telling:  # type: ignore[type-var]
         async for event in telling:
             yield event
-    yield deploying.ending(carrying.result, target)
+    yield deploying.ending(carrying.result, there.host.name)
 
 
 async def _source(ctx: Context, params: StartParams, found: list[Chosen]) -> AsyncIterator[Event]:
@@ -171,6 +191,7 @@ def _record(ctx: Context, gathered: Gathered, planned: DeployPlan, chosen: Chose
         by=ctx.by,
         release=planned.release,
         previous=gathered.facts.current,
+        first=gathered.facts.current is None and gathered.facts.foreign is None,
         source=chosen.source,
         beside=planned.beside,
     )
@@ -241,7 +262,7 @@ async def rollback(ctx: Context, params: RollbackParams) -> AsyncIterator[Event]
     )
 
     async def work(tell: Tell) -> Ended:
-        async with deploying.lease(ctx, there, txn, state) as held:
+        async with there.store.held(), deploying.lease(ctx, there, txn, state) as held:
             return await deploying.carry_out(HostSite(there, held), there, begun, tell)
 
     carrying = deploying.Telling(work)
@@ -307,7 +328,7 @@ async def resume(ctx: Context, params: ResumeParams) -> AsyncIterator[Event]:
 
     async def work(tell: Tell) -> Ended:
         wait = deploying.OVER_S
-        async with deploying.lease(ctx, there, cut_off.id, state, wait=wait) as held:
+        async with there.store.held(), deploying.lease(ctx, there, cut_off.id, state, wait=wait) as held:
             site = HostSite(there, held, found[0] if found else None)
             return await deploying.carry_out(site, there, go_on, tell, away=why)
 

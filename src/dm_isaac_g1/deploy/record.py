@@ -54,6 +54,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     release: Release
     previous: Release | None = None
+    #: Nothing served there when it was begun: nobody misses it during the switch.
+    first: bool = False
     source: Source | None = None
     #: The new server stands the test beside the old one.
     beside: bool = True

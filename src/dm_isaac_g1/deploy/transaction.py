@@ -221,7 +221,7 @@ async def _switch(site: Site, record: Record) -> tuple[Record, float | None]:
         failed.outage_s = done.outage_s
         raise failed
     load = done.load_s if done.load_s is not None else record.load_s
-    return replace(record, load_s=load), done.outage_s
+    return replace(record, load_s=load), None if record.first else done.outage_s
 
 
 def _insist(health: Health, what: str) -> None:
@@ -237,9 +237,11 @@ async def _undo(site: Site, record: Record, reason: str, tell: Tell, outage: flo
     record = replace(record, undo=reason)
     await site.write(record)
     outcome: Outcome = "refused" if record.step == "preflight" else "failed"
+    old = record.previous.id if record.previous else "what served before"
+    if not record.touched:
+        tell(Progress(text=f"{reason}. Tidying up; {old} serves on", step=record.step))
     await site.drop_candidate(record)
     if record.touched:
-        old = record.previous.id if record.previous else "what served before"
         tell(Progress(text=f"{reason}. Bringing {old} back", step=record.step))
         back = await site.restore(record)
         outcome = "rolled-back" if back.ok or back.back else "failed"
@@ -274,6 +276,8 @@ async def _in_peace(work: Awaitable[object]) -> None:
 
 
 def _sent(copied: Copied) -> str:
-    if not copied.bytes_sent:
+    if copied.method == "nothing":
         return "Nothing to send: the host has all of it"
+    if copied.method == "local":
+        return f"Copied on the host itself in {copied.seconds:.1f} s"
     return f"Sent {size(copied.bytes_sent)} in {copied.seconds:.1f} s ({copied.method})"
