@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -191,6 +192,13 @@ def test_a_policy_that_raises_costs_one_answer(client: Raw, policy: Echo) -> Non
     policy.answer = 5
     assert "error" in client.action(seeing())
     policy.answer = None
+
+    def leave(observation: Any, options: Any = None) -> Any:
+        sys.exit("a policy that would end its process")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policy, "get_action", leave)
+        assert "error" in client.action(seeing())
     assert client.action(seeing())[0]["left_arm"].shape == (1, 5, 7)
 
 
@@ -220,7 +228,7 @@ def test_stopping_answers_what_is_under_way_and_what_waits(policy: Echo) -> None
             first.send({"endpoint": "get_action", "data": {"observation": seeing(value=1.0)}})
             assert policy.entered.wait(5)
             second.send({"endpoint": "get_action", "data": {"observation": seeing(value=2.0)}})
-            _until(lambda: server._waiting.total() == 2)
+            _until(lambda: len(server._waiting) == 2)
             stopping = threading.Thread(target=server.stop)
             stopping.start()
             _until(lambda: server._leaving_since is not None)
@@ -258,7 +266,7 @@ def test_more_than_can_wait_is_told_so_at_once(policy: Echo) -> None:
         try:
             for client in clients[:2]:
                 client.send({"endpoint": "get_action", "data": {"observation": seeing()}})
-            _until(lambda: server._waiting.total() == 2)
+            _until(lambda: len(server._waiting) == 2)
             assert "too many requests wait" in clients[2].action(seeing())["error"]
             assert clients[2].ask({"endpoint": "ping"})["status"] == "ok"
             policy.free.set()

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dm_isaac_g1.inference.server.server import PolicyServer, ServerLimits
+    from dm_isaac_g1.inference.server.limits import ServerLimits
+    from dm_isaac_g1.inference.server.server import PolicyServer
 
 __all__ = ["PolicyServer", "ServerLimits"]
 

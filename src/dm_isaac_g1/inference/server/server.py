@@ -15,10 +15,10 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 import zmq
@@ -37,25 +37,11 @@ from dm_isaac_g1.inference.server.backends import (
 )
 from dm_isaac_g1.inference.server.checks import Dialect
 from dm_isaac_g1.inference.server.connections import Connections, budget
+from dm_isaac_g1.inference.server.limits import ServerLimits, Waiting
 from dm_isaac_g1.inference.server.metrics import Metrics
 
-
-class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server puts up with."""
-
-    #: Bytes of one request. Two cameras of 1280x720 in a batch of four are 22 MB.
-    frame: int = 64 << 20
-    #: Requests that wait for the policy: in all, their bytes, and of one client.
-    waiting: int = 64
-    waiting_bytes: int = 256 << 20
-    per_client: int = 8
-    #: Connections at once.
-    connections: int = 1000
-    #: Seconds for what waits to be answered once the server is told to leave.
-    grace_s: float = 30.0
-    #: Seconds until a connection without a greeting, or whose far end is silent, is dropped.
-    handshake_s: float = 10.0
-    heartbeat_s: float = 30.0
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class PolicyServer:
@@ -93,8 +79,7 @@ class PolicyServer:
             self._backend.metrics = self.metrics
         self.address = ""
         self._work: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._waiting: Counter[bytes] = Counter()
-        self._waiting_bytes = 0
+        self._waiting = Waiting(self.limits)
         self._leaving_since: float | None = None
         self._hurry = False
         self._left = threading.Event()
@@ -232,11 +217,16 @@ class PolicyServer:
                     if not done and (self._hurry or time.monotonic() - self._leaving_since > self.limits.grace_s):
                         self._clean = False
                         done = True
+        except BaseException:
+            self._clean = False
+            self._work.put(None)
+            raise
         finally:
             self._connections.close()
             self._router.close()
             self._answers.close()
             self._woken.close()
+            self._waker.close()
             if self._clean:
                 self._context.term()  # returns when the last answers are out; it would wait for the policy, too
             self._left.set()
@@ -281,12 +271,12 @@ class PolicyServer:
         if endpoint not in POLICY_ENDPOINTS and endpoint != "get_modality_config":
             self._refuse(envelope, f"Unknown endpoint: {str(endpoint)[:100]}")
             return
-        busy = self._too_much(envelope[0], len(frame))
+        leaving = "Server is shutting down" if self._leaving_since is not None else None
+        busy = leaving or self._waiting.refusal(envelope[0], len(frame))
         if busy is not None:
             self._refuse(envelope, busy)
             return
-        self._waiting[envelope[0]] += 1
-        self._waiting_bytes += len(frame)
+        self._waiting.add(envelope[0], len(frame))
         data = message.get("data", {})
         self._work.put(
             Request(envelope=envelope, endpoint=endpoint, data=data, frame=frame, size=len(frame), received=received)
@@ -302,15 +292,6 @@ class PolicyServer:
             self.leave()
             return Answer(pack(None))
         return self._backend.at_once(endpoint)
-
-    def _too_much(self, client: bytes, size: int) -> str | None:
-        if self._leaving_since is not None:
-            return "Server is shutting down"
-        if self._waiting[client] >= self.limits.per_client:
-            return "Server is busy: too many requests of this client wait"
-        if self._waiting.total() >= self.limits.waiting or self._waiting_bytes + size > self.limits.waiting_bytes:
-            return "Server is busy: too many requests wait"
-        return None
 
     def _refuse(self, envelope: list[bytes], text: str) -> None:
         self.metrics.refused()
@@ -331,9 +312,7 @@ class PolicyServer:
                 return False
             if not envelope:
                 return True
-            self._waiting[envelope[0]] -= 1
-            self._waiting += Counter()  # those at zero go
-            self._waiting_bytes -= int(size)
+            self._waiting.done(envelope[0], int(size))
             self._send(envelope, Answer(payload))
 
     # --- The policy's thread ------------------------------------------------------------------------------------------
@@ -346,11 +325,11 @@ class PolicyServer:
                 try:
                     request = self._work.get(timeout=0.5)
                 except queue.Empty:
-                    self._backend.idle()
+                    self._guarded(self._backend.idle)
                     continue
                 if request is None:
                     break
-                answer = self._backend.answer(request)
+                answer = self._guarded(self._backend.answer, request) or failed("the policy failed")
                 seconds = time.perf_counter() - request.received
                 self.metrics.answered(seconds, error=answer.error, timed=request.endpoint == "get_action")
                 answers.send_multipart([*request.envelope, str(request.size).encode(), answer.payload])
@@ -359,8 +338,17 @@ class PolicyServer:
         except zmq.ZMQError:
             pass  # it left without us
         finally:
-            self._backend.close()
+            self._guarded(self._backend.close)
             answers.close(linger=1000)
+
+    @staticmethod
+    def _guarded(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """None where a policy's code ended its thread, as by sys.exit: the server goes on."""
+        try:
+            return call(*args, **kwargs)
+        except BaseException:
+            traceback.print_exc()
+            return None
 
 
 def _same(given: Any, token: str) -> bool:
