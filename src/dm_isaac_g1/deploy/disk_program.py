@@ -6,7 +6,6 @@ Part of the program that `deploy.program` sends to hosts: standard library only,
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import json
@@ -147,6 +146,8 @@ def sync_folder(path: str) -> None:
 
 def sync_all(path: str) -> None:
     """Everything on the file system of `path` is on its disk: one flush for thousands of files (syncfs(2))."""
+    import ctypes  # only here: it costs a small program's start
+
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
@@ -197,6 +198,14 @@ def make_folder(path: str, mode: int = 0o755) -> str:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             raise Refused(f"{path} is no folder", fix="move it away") from None
     return path
+
+
+def free_bytes(path: str) -> int:
+    """That a user may write where `path` is, or would be made."""
+    while not os.path.isdir(path) and path != "/":
+        path = os.path.dirname(path)
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
 
 
 def erase(path: str) -> int:

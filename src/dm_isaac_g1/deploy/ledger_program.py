@@ -12,7 +12,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from dm_isaac_g1.deploy.disk_program import Refused, locked, read_json, sync_folder, write_json
+from dm_isaac_g1.deploy.disk_program import Refused, free_bytes, locked, read_json, sync_folder, write_json
 from dm_isaac_g1.deploy.store_program import held_by
 from dm_isaac_g1.deploy.transfer import key_program
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Bytes of the history that are read, from its end.
 HISTORY_MAX = 1 << 20
+#: Entries among which one is looked for before it is written.
+LATE = 50
 
 
 # The lock.
@@ -80,15 +82,15 @@ def write_transaction(store: Store, value: Any) -> Row:
 
 
 def append_history(store: Store, entry: Any) -> Row:
-    """A line. One with the same id and outcome as the last is not written twice: a deploy may end twice."""
+    """A line. One with the same id and outcome as a late one is not written twice: a deploy may end twice."""
     with locked(store.root):
         store.guard()
         fd = os.open(store.path("deploys.jsonl"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with os.fdopen(fd, "r+b") as file:
             lines = file.read().split(b"\n")
-            last = next((decoded(line) for line in reversed(lines) if line.strip()), None)
-            if isinstance(last, dict) and all(last.get(key) == entry.get(key) for key in ("id", "what", "outcome")):
-                return {}
+            for last in map(decoded, lines[-LATE:]):
+                if isinstance(last, dict) and all(last.get(key) == entry.get(key) for key in ("id", "what", "outcome")):
+                    return {}
             torn = b"\n" if lines[-1] else b""  # the line before was cut off
             file.write(torn + json.dumps(entry).encode() + b"\n")
             file.flush()
@@ -111,12 +113,11 @@ def look(store: Store, limit: int = 200) -> Row:
         file.seek(max(0, file.seek(0, os.SEEK_END) - HISTORY_MAX))
         history = [entry for entry in map(decoded, file.read().split(b"\n")) if isinstance(entry, dict)]
     records = []
-    for name in os.listdir(store.records):
+    for name in os.listdir(store.records) if os.path.isdir(store.records) else ():
         known = read_json(os.path.join(store.records, name)) if name.endswith(".json") else None
         if isinstance(known, dict) and os.path.isdir(os.path.join(store.releases, name[:-5])):
             records.append(known.get("release"))
     held = store.lock()
-    disk = os.statvfs(store.root)
     return {
         "root": store.root,
         "current": store.current(),
@@ -125,5 +126,5 @@ def look(store: Store, limit: int = 200) -> Row:
         "transaction": read_json(store.path("txn.json")),
         "lock": None if held is None else {key: held.get(key) for key in ("owner", "txn", "until")},
         "now": time.time(),
-        "free": disk.f_bavail * disk.f_frsize,
+        "free": free_bytes(store.root),
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -46,22 +47,18 @@ def manifest(
     known = known if isinstance(known, dict) else {}
     begun, stats, chunks = time.time(), {}, {}
     for name in names:
-        with inside.opened(name) as fd:
-            stats[name] = os.fstat(fd)
+        stats[name] = look(inside, name)
         entry = known.get(f"{stamp(stats[name])} {chunk}")
         if isinstance(entry, list) and len(entry) == -(-stats[name].st_size // chunk):
             chunks[name] = entry
     todo = [name for name in names if name not in chunks]
     telling = Telling(sum(stats[name].st_size for name in todo))
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
-        for done in pool.map(lambda batch: hashed(inside, batch, telling.add), batches(stats, todo, chunk)):
+        for done in pool.map(lambda batch: hashed(inside, batch, stats, telling.add), batches(stats, todo, chunk)):
             for name, digest in done:
                 chunks.setdefault(name, []).append(digest)
     more = {}
     for name in todo:
-        with inside.opened(name) as fd:
-            if stamp(os.fstat(fd)) != stamp(stats[name]):
-                raise Refused(f"{name} changed while it was read", "changed", fix="wait until it is written")
         if begun - max(stats[name].st_mtime, stats[name].st_ctime) > SETTLED_S:
             more[f"{stamp(stats[name])} {chunk}"] = chunks.setdefault(name, [])
     remember(cache, known, more)
@@ -97,14 +94,16 @@ def batches(stats: dict[str, os.stat_result], names: list[str], chunk: int) -> l
     return found
 
 
-def hashed(inside: Inside, batch: list[tuple[str, int, int]], told: Callable[[int], None]) -> list[tuple[str, str]]:
+def hashed(
+    inside: Inside, batch: list[tuple[str, int, int]], stats: dict[str, os.stat_result], told: Callable[[int], None]
+) -> list[tuple[str, str]]:
     """(name, sha256) of each chunk."""
     found = []
     for name, start, length in batch:
         with inside.opened(name) as fd:
             digest = sha256(fd, start, length, told)
-        if digest is None:
-            raise Refused(f"{name} was cut off while it was read", "changed")
+            if digest is None or stamp(os.fstat(fd)) != stamp(stats[name]):
+                raise Refused(f"{name} changed while it was read", "changed", fix="wait until it is written")
         found.append((name, digest))
     return found
 
@@ -129,6 +128,18 @@ def walk(folder: str) -> list[str]:
     for here, _, names in os.walk(folder):
         found += [os.path.relpath(os.path.join(here, name), folder) for name in names]
     return found
+
+
+def look(inside: Inside, name: str) -> os.stat_result:
+    """What a file is. Only what is no link is believed without opening it."""
+    try:
+        found = os.lstat(f"{inside.folder}/{name}")
+    except FileNotFoundError:
+        raise Refused(f"{name} is not in {inside.folder}", "missing") from None
+    if stat.S_ISREG(found.st_mode) and "/" not in name:
+        return found
+    with inside.opened(name) as fd:
+        return os.fstat(fd)
 
 
 def stamp(found: os.stat_result) -> str:

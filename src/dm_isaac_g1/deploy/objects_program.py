@@ -28,6 +28,7 @@ from dm_isaac_g1.deploy.disk_program import (
     Telling,
     check_paths,
     explain,
+    free_bytes,
     make_folder,
     sync_all,
 )
@@ -71,17 +72,22 @@ def length(row: Row, index: int, chunk: int) -> int:
 class Content:
     """The objects and parts below a store's root."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, make: bool = True) -> None:
         self.root = root
-        self.objects = make_folder(os.path.join(make_folder(os.path.join(root, "store")), "sha256"))
-        self.staging = make_folder(os.path.join(root, ".staging"), 0o700)
-        self.parts = make_folder(os.path.join(self.staging, "parts"), 0o700)
+        self.objects = os.path.join(root, "store", "sha256")
+        self.staging = os.path.join(root, ".staging")
+        self.parts = os.path.join(self.staging, "parts")
+        if make:
+            make_folder(os.path.dirname(self.objects))
+            make_folder(self.objects)
+            make_folder(self.staging, 0o700)
+            make_folder(self.parts, 0o700)
 
     def object(self, digest: str) -> str:
-        return os.path.join(self.objects, digest[:2], digest)
+        return f"{self.objects}/{digest[:2]}/{digest}"
 
     def part(self, digest: str) -> str:
-        return os.path.join(self.parts, digest)
+        return f"{self.parts}/{digest}"
 
     def has(self, row: Row) -> bool:
         try:
@@ -183,8 +189,7 @@ def prepare(content: Content, manifest: Row) -> Row:
         if wrong:
             content.claim(row, claimed - wrong)
     found = missing(content, manifest)
-    disk = os.statvfs(content.root)
-    free, needed = disk.f_bavail * disk.f_frsize, int(found["bytes"] * (1 + MARGIN))
+    free, needed = free_bytes(content.root), int(found["bytes"] * (1 + MARGIN))
     if needed > free:
         raise Refused(
             f"{found['bytes']} bytes are to be copied to {content.root}, and {free} are free",

@@ -30,6 +30,15 @@ PARTS = (
     "transfer.push_program",
     "host_program",
 )
+#: What a question needs of them, where that is not all: a program that is smaller starts sooner.
+_READING = ("disk_program", "manifest_program")
+_SENDING = (*_READING, "objects_program", "transfer.send_program")
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "manifest": (*_READING, "host_program"),
+    "receive": (*_READING, "objects_program", "store_program", "host_program"),
+    "send": (*_SENDING, "host_program"),
+    "push": (*_SENDING, "transfer.push_program", "host_program"),
+}
 PACKAGE = "dm_isaac_g1.deploy"
 #: What runs the parts and the question `d`.
 RUN = (
@@ -81,16 +90,17 @@ ERRORS: dict[str, type[DmG1Error]] = {
 
 
 @cache
-def parts() -> tuple[tuple[str, str], ...]:
-    """Names and sources of the program's modules, the packages they are in first."""
+def parts(op: str | None = None) -> tuple[tuple[str, str], ...]:
+    """Names and sources of the modules that a question needs, the packages they are in first."""
     packages = ("dm_isaac_g1", PACKAGE, f"{PACKAGE}.transfer")
     folder = resources.files(PACKAGE)
-    sources = ((f"{PACKAGE}.{name}", folder.joinpath(name.replace(".", "/") + ".py")) for name in PARTS)
+    names = PARTS if op is None else NEEDS.get(op, PARTS)
+    sources = ((f"{PACKAGE}.{name}", folder.joinpath(name.replace(".", "/") + ".py")) for name in names)
     return (*((name, "") for name in packages), *((name, path.read_text(encoding="utf-8")) for name, path in sources))
 
 
 def question(op: str, root: str | None, token: str | None, args: Mapping[str, Any]) -> dict[str, Any]:
-    return {"parts": parts(), "op": op, "root": root, "token": token, "args": dict(args)}
+    return {"parts": parts(op), "op": op, "root": root, "token": token, "args": dict(args)}
 
 
 class Conversation:

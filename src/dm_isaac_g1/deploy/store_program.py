@@ -46,16 +46,20 @@ PARTS_KEPT_S = 24 * 3600.0
 class Store:
     """The folder `root`. `token`: of the lock that the caller holds, if any."""
 
-    def __init__(self, root: str, token: str | None = None) -> None:
+    def __init__(self, root: str, token: str | None = None, make: bool = True) -> None:
         root = os.path.expanduser(root)
         if not os.path.isabs(root):
             raise Refused(f"{root!r} is not an absolute path")
-        os.makedirs(root, exist_ok=True)
         self.root = root
         self.token = token
-        self.content = Content(root)
-        self.releases = make_folder(os.path.join(root, "rel"))
-        self.records = make_folder(os.path.join(root, "store", "releases"))
+        if make:
+            os.makedirs(root, exist_ok=True)
+        self.content = Content(root, make)
+        self.releases = os.path.join(root, "rel")
+        self.records = os.path.join(root, "store", "releases")
+        if make:
+            make_folder(self.releases)
+            make_folder(self.records)
 
     def path(self, name: str) -> str:
         return os.path.join(self.root, name)
