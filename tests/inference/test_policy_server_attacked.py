@@ -227,6 +227,15 @@ def test_a_client_that_never_reads_costs_little(served: Served) -> None:
     context.destroy(linger=0)
 
 
+def test_the_log_cannot_be_flooded(served: Served) -> None:
+    log = Path(f"/proc/{served.process.pid}/fd/2").resolve()
+    before = log.stat().st_size
+    with Raw(served.address) as attacker:
+        for number in range(2000):
+            attacker.ask(pack({"endpoint": f"{number}" + "x" * 90}))
+    assert log.stat().st_size < before + 50_000
+
+
 def test_random_bytes_are_never_the_end(served: Served) -> None:
     random = np.random.default_rng(4)
     valid = pack({"endpoint": "get_action", "data": {"observation": standing(), "options": None}})

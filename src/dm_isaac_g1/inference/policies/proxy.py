@@ -16,7 +16,8 @@ from zmq.utils.monitor import recv_monitor_message
 from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.inference.protocol import LIMITS, Limits, Packer, ProtocolError, pack
 from dm_isaac_g1.inference.protocol.messages import PING_REPLY, request
-from dm_isaac_g1.inference.server.backends import Answer, Log, Request, failed
+from dm_isaac_g1.inference.server.backends import Answer, Request, failed
+from dm_isaac_g1.inference.server.log import Log
 
 #: Seconds that the server behind may take for an answer, and to accept a connection.
 DEADLINE_S, CONNECT_S = 30.0, 2.0

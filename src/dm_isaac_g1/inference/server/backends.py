@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -15,6 +13,7 @@ from dm_isaac_g1.core.errors import DmG1Error
 from dm_isaac_g1.inference.protocol import pack
 from dm_isaac_g1.inference.protocol.messages import PING_REPLY, error_reply
 from dm_isaac_g1.inference.server.checks import Dialect, WrongObservation, checked
+from dm_isaac_g1.inference.server.log import Log
 from dm_isaac_g1.inference.server.metrics import Metrics
 
 #: Endpoints that a policy answers, one at a time.
@@ -65,32 +64,6 @@ def failed(text: str) -> Answer:
     return Answer(pack(error_reply(text[:_ERROR_MAX])), error=True)
 
 
-class Log:
-    """Lines on stderr; the same one at most every ten seconds, with how often it came meanwhile."""
-
-    def __init__(self, every_s: float = 10.0) -> None:
-        self._every = every_s
-        self._said: dict[str, tuple[float, int]] = {}
-
-    def say(self, text: str) -> None:
-        now = time.monotonic()
-        last, unsaid = self._said.get(text, (-self._every, 0))
-        if now - last < self._every:
-            self._said[text] = (last, unsaid + 1)
-            return
-        if len(self._said) > 200:
-            self._said.clear()
-        self._said[text] = (now, 0)
-        more = f" ({unsaid} more times)" if unsaid else ""
-        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {_plain(text)}{more}\n")
-        sys.stderr.flush()
-
-
-def _plain(text: str) -> str:
-    """On one line; nothing of a client's that a terminal would obey."""
-    return "".join(char if char.isprintable() else " " for char in text)[:_ERROR_MAX]
-
-
 class BasePolicy:
     """The two calls' parameters: Python's own words for a wrong one are those of NVIDIA's server, whose class has this
     name."""
@@ -136,8 +109,7 @@ class PolicyBackend:
             self._log.say(f"{request.endpoint}: {error.line()}")
             return failed(error.line())
         except Exception as error:
-            self._log.say(f"{request.endpoint}: {error!r}")
-            traceback.print_exc()
+            self._log.say(f"{request.endpoint}: {error!r}", details=traceback.format_exc())
             return failed(str(error) or repr(error))
 
     def _call(self, endpoint: str, data: Any) -> Any:

@@ -30,7 +30,6 @@ from dm_isaac_g1.inference.server.backends import (
     POLICY_ENDPOINTS,
     Answer,
     Backend,
-    Log,
     PolicyBackend,
     Request,
     failed,
@@ -38,6 +37,7 @@ from dm_isaac_g1.inference.server.backends import (
 from dm_isaac_g1.inference.server.checks import Dialect
 from dm_isaac_g1.inference.server.connections import Connections, budget
 from dm_isaac_g1.inference.server.limits import ServerLimits, Waiting
+from dm_isaac_g1.inference.server.log import Log
 from dm_isaac_g1.inference.server.metrics import Metrics
 
 P = ParamSpec("P")
