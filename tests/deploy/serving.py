@@ -99,6 +99,11 @@ class Robot:
             assert time.monotonic() < until, f"still {self.value}, {self.failures} failures"
             time.sleep(0.02)
 
+    def ready(self, value: float) -> None:
+        """Until the first action comes; what failed before does not count."""
+        self.wait(value)
+        self.failures = 0
+
     def gap(self) -> float:
         """The longest time without an answer."""
         times = [when for when, _ in self.answers]

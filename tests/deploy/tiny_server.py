@@ -35,7 +35,8 @@ def main() -> None:
     if act == "exit":
         print("RuntimeError: the weights are no weights", flush=True)
         sys.exit(3)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if how.get("sigterm", True):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     socket = zmq.Context().socket(zmq.REP)
     socket.linger = 500
     socket.bind(f"tcp://{args.bind}:{args.port}")

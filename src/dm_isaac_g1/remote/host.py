@@ -143,6 +143,10 @@ class Host:
             self._stack.push_async_callback(self._engines[spec.socket].close)
         return Engine(self._engines[spec.socket])
 
+    def inside(self, container: str, socket: str | None = None) -> DockerRuntime:
+        """Commands in another container of this host: enter it."""
+        return self._speaks(profiles.Docker(container=container, socket=socket or profiles.Serve().socket))
+
     def _containers(self) -> DockerRuntime | None:
         """The container that commands run in, where the profile says one."""
         if not isinstance(self.profile.runtime, profiles.DockerRuntime):

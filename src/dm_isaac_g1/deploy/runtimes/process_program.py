@@ -51,20 +51,24 @@ class Process:
     def start_new(self) -> None:
         self.start(dict(self.plan["new"]["spec"]), dict(self.plan["new"]["plan"]), "new")
 
+    def confirmed(self) -> None:
+        pass
+
     def stop_new(self) -> None:
         for id in {self.progress.get("new"), *self.plan.get("new_ids", ())} - {None}:
             self.stop(id)
 
+    def had_old(self) -> bool:
+        return self.plan.get("back") is not None
+
     def start_old(self) -> None:
-        if self.plan.get("back") is None:
-            raise Failed("nothing served before")
         job = read(os.path.join(self.plan["root"], self.plan["back"]), "job.json")
         if not isinstance(job, dict):
             raise Failed(f"job {self.plan['back']} is not there any more")
         plan = job.pop("supervisor", None) or {}
-        for name in (self.plan["back"], *self.plan["old"]):
-            if name != self.plan["back"]:
-                self.stop(name)
+        for id in self.plan["old"]:
+            if id != self.plan["back"]:
+                self.stop(id)
         if self.alive(self.plan["back"]):
             self.running = self.plan["back"]
             return

@@ -195,7 +195,16 @@ class Exchange:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.plan: dict[str, Any] = read(folder, "plan.json")
+        self.nothing = False
+        if self.plan.get("undoes"):
+            # What the switch was, and what came of it, stands beside.
+            switch = os.path.join(os.path.dirname(folder), self.plan["undoes"])
+            self.nothing = not known(switch)
+            made = (read(switch, "progress.json") or {}).get("new")
+            self.plan = dict(read(switch, "plan.json") or {}, **self.plan, made=made)
         self.progress: dict[str, Any] = read(folder, "progress.json") or {}
+        if self.nothing:
+            return
         self.driver = globals()["DRIVERS"][self.plan["driver"]](self.plan, self.progress, self.note)
 
     def note(self, **more: Any) -> None:
@@ -211,6 +220,8 @@ class Exchange:
             return self.bring_back(said(error))
 
     def run(self) -> dict[str, Any]:
+        if self.nothing:
+            return {"ok": True, "back": True, "problem": None}
         if self.plan["what"] == "restore":
             return self.bring_back(None)
         try:
@@ -227,9 +238,11 @@ class Exchange:
             problem = self.listens(self.driver.gone)
         except (Failed, OSError, ValueError, KeyError) as error:
             problem = said(error)
-        if problem is None:
-            return self.verdict(True, None)
-        return self.bring_back(problem)
+        if problem is not None:
+            return self.bring_back(problem)
+        outcome = self.verdict(True, None)
+        self.attempt(self.driver.confirmed)
+        return outcome
 
     def bring_back(self, why: str | None) -> dict[str, Any]:
         """The old one serves again. `why`: what was wrong with the new one; None: it was asked for."""
@@ -240,6 +253,8 @@ class Exchange:
         problem = None
         try:
             self.driver.stop_new()
+            if not self.driver.had_old():
+                return self.verdict(why is None, why, served=False)
             self.note(started=time.time())
             self.driver.start_old()
             problem = self.listens(self.driver.gone)

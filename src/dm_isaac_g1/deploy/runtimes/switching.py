@@ -28,7 +28,7 @@ ASK_S = 10.0
 SLACK_S = 120.0
 #: How often an exchange that died is begun again.
 DEATHS = 3
-_PARTS = ("process",)
+_PARTS = ("process", "docker", "compose")
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ def programs() -> dict[str, str]:
     }
 
 
-_DRIVERS = "DRIVERS = {'process': Process}\n"
+_DRIVERS = "DRIVERS = {'process': Process, 'docker': Docker, 'compose': Compose}\n"
 
 
 def body(text: str) -> str:

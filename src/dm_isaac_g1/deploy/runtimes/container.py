@@ -1,0 +1,222 @@
+"""A model served by an existing container whose command names it: another one takes its place that differs in nothing
+but that path.
+
+The one before waits under the name <name>-prev, stopped. The candidate is the same container without the host's ports:
+on the host's network with a port of its own, else reached by its own address.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from typing import Any
+
+from dm_isaac_g1.core import profile
+from dm_isaac_g1.core.errors import RefusedError, UsageError
+from dm_isaac_g1.deploy.runtimes import cmdline, likeness, mounts
+from dm_isaac_g1.deploy.runtimes.by_engine import ANYWHERE, LOOPBACK, ByEngine, running, started
+from dm_isaac_g1.deploy.runtimes.served import STOP_S, Launch, Served, Switched
+from dm_isaac_g1.remote.clean import clean
+from dm_isaac_g1.remote.engine import Json, address
+from dm_isaac_g1.remote.host import Host
+
+#: What GR00T's servers listen on where their command names no port.
+DEFAULT_PORT = 5555
+
+
+class ContainerRuntime(ByEngine):
+    """See `served.ServeRuntime`."""
+
+    kind = "container"
+
+    def __init__(self, host: Host, name: str | None = None) -> None:
+        super().__init__(host)
+        runtime = host.profile.runtime
+        inside = runtime.docker.container if isinstance(runtime, profile.DockerRuntime) else None
+        name = name or self._serve.container or inside
+        if name is None:
+            raise UsageError("the profile names no container to serve in", where=host.name, fix="set serve.container")
+        self.name = name
+        self.title = f"container {name}"
+
+    async def check(self, launch: Launch) -> tuple[str, ...]:
+        container = await self._find()
+        if container is None:
+            return (f"there is no container {self.name}; make it there once, with any model",)
+        problems = [] if running(container) else await self._taken()
+        words = (*words_of(container, "Entrypoint"), *words_of(container, "Cmd"))
+        if cmdline.value(words, cmdline.MODEL) is None:
+            problems.append(f"the command of {self.name} names no model ({cmdline.MODEL[0]} PATH)")
+        if (container.get("HostConfig") or {}).get("AutoRemove"):
+            problems.append(f"{self.name} was made with --rm: stopped, it would be gone; make it anew without")
+        tag, wanted = cmdline.value(words, cmdline.TAG), launch.release.embodiment
+        if tag and wanted and tag.upper() != wanted.upper():
+            problems.append(f"{self.name} serves the embodiment {clean(tag)}, and the model is for {wanted}")
+        _, port = self._place(container)
+        if _published(container, self._port) is None and port != self._port:
+            problems.append(f"{self.name} listens on port {port}, and the profile says {self._port}")
+        try:
+            self._path(container, launch)
+        except RefusedError as error:
+            problems.append(error.line())
+        return (*problems, *await self._image_problems(str(container.get("Image") or "")))
+
+    async def current(self) -> Served | None:
+        container = await self._find()
+        if container is None or not (container.get("State") or {}).get("Running"):
+            return await self._foreign() or (None if container is None else self._served(container))
+        return await self._listens(self._served(container))
+
+    async def start_candidate(self, launch: Launch) -> Served:
+        known = await self.candidate(launch.txn)
+        if known is not None and known.state != "down":
+            return known
+        await self.drop_candidate(launch.txn)
+        container = await self._there()
+        on_host = (container.get("HostConfig") or {}).get("NetworkMode") == "host"
+        port = await self._spare() if on_host else self._inner(container)
+        body, networks = await self._like(container, launch, port if on_host else None)
+        return await self._begin(likeness.candidate(body), networks, launch, port)
+
+    async def switch(self, launch: Launch) -> Switched:
+        begun, ended = await self._over(launch.txn, "switch")
+        if ended is not None:
+            return ended
+        return await self._perform(launch.txn, "switch", {} if begun else await self._plan(launch))
+
+    async def settle(self, txn: str, keep: int) -> None:
+        """The last one before waits for a rollback; those before it are made anew from their release's files."""
+        await self.drop_candidate(txn)
+        for name in (f"{self.name}-prev-2", *((f"{self.name}-prev",) if keep < 1 else ())):
+            found = await self._engine.inspect(name)
+            if found is not None and not (found.get("State") or {}).get("Running"):
+                await self._engine.remove(str(found.get("Id")))
+
+    # The exchange.
+
+    async def _plan(self, launch: Launch) -> dict[str, Any]:
+        container = await self._there()
+        if not (container.get("State") or {}).get("Running"):
+            taken = await self._taken()
+            if taken:
+                raise RefusedError(taken[0], where=self._host.name, fix="stop it there, then deploy again")
+        prev, aside = f"{self.name}-prev", f"{self.name}-prev-2"
+        waits = await self._engine.inspect(prev)
+        reuse = None
+        if waits is not None and model_of(waits) == self._path(container, launch):
+            reuse = str(waits["Id"])
+        elif waits is not None:
+            left = await self._engine.inspect(aside)
+            if left is not None:
+                await self._engine.remove(str(left["Id"]))
+        body, networks = await self._like(container, launch, None)
+        place, port = self._place(container)
+        return {
+            "driver": "docker",
+            "socket": self._socket,
+            "old": str(container["Id"]),
+            "park": [self.name, prev],
+            "older": [str(waits["Id"]), aside] if waits is not None and reuse is None else None,
+            "reuse": reuse,
+            "new": {"name": f"{self.name}-next", "final": self.name, "body": body, "networks": networks},
+            "policy": (container.get("HostConfig") or {}).get("RestartPolicy") or {"Name": "no"},
+            "address": "" if place == address(container) else place,
+            "port": port,
+            "load_s": self._serve.load_s,
+            "stop_s": STOP_S,
+        }
+
+    async def _like(self, container: Json, launch: Launch, port: int | None) -> tuple[Json, Json]:
+        """What makes a container like this one, with the release's path (and another port)."""
+        path = self._path(container, launch)
+        cmd, entrypoint = words_of(container, "Cmd"), words_of(container, "Entrypoint")
+        made = cmdline.replaced(cmd, cmdline.MODEL, path)
+        start = cmdline.replaced(entrypoint, cmdline.MODEL, path) if made is None else None
+        if made is None and start is None:
+            raise RefusedError(
+                f"the command of {self.name} names no model", where=self._host.name, fix=f"{cmdline.MODEL[0]} PATH"
+            )
+        words = list(cmd) if made is None else made
+        if port is not None:
+            words = cmdline.with_port(words, port)
+        return likeness.like(container, await self._image(container), cmd=words or None, entrypoint=start)
+
+    async def _image(self, container: Json) -> str:
+        """The image's name, if that still means the same image; else its id."""
+        name, id = str((container.get("Config") or {}).get("Image") or ""), str(container.get("Image") or "")
+        found = await self._engine.image(name) if name else None
+        return name if found is not None and found.get("Id") == id else id
+
+    async def _find(self) -> Json | None:
+        """The container that serves, or should."""
+        return await self._engine.inspect(self.name)
+
+    async def _there(self) -> Json:
+        container = await self._find()
+        if container is None:
+            raise RefusedError(
+                f"there is no container {self.name}", where=self._host.name, fix="make it there once, with any model"
+            )
+        return container
+
+    def _path(self, container: Json, launch: Launch) -> str:
+        return mounts.inside(mounts.read(container), launch.release.path, where=self._host.name)
+
+    async def _taken(self) -> list[str]:
+        found = await self._foreign()
+        return [] if found is None else [f"port {self._port} belongs to {found.title}"]
+
+    # What is found.
+
+    def _served(self, container: Json) -> Served:
+        place, port = self._place(container)
+        path = model_of(container)
+        folder, name = posixpath.split(path)
+        return Served(
+            id=str(container.get("Id")),
+            title=self.title,
+            port=port,
+            address=place,
+            state="loading" if running(container) else "down",
+            foreign=False,
+            release=name if posixpath.basename(folder) == "rel" else "",
+            path=path,
+            since=started(container),
+            restarts=int(container.get("RestartCount") or 0),
+        )
+
+    def _place(self, container: Json) -> tuple[str, int]:
+        """Where the host reaches what this container serves."""
+        if (container.get("HostConfig") or {}).get("NetworkMode") == "host":
+            bind = cmdline.value(words_of(container, "Cmd"), cmdline.BIND) or ""
+            return (LOOPBACK if bind in (*ANYWHERE, "*") else bind), self._inner(container)
+        published = _published(container, self._port)
+        if published is not None:
+            return published, self._port
+        return address(container) or LOOPBACK, self._inner(container)
+
+    def _inner(self, container: Json) -> int:
+        said = cmdline.value((*words_of(container, "Entrypoint"), *words_of(container, "Cmd")), cmdline.PORT) or ""
+        return int(said) if said.isdigit() and int(said) < 65536 else DEFAULT_PORT
+
+
+def words_of(container: Json, which: str) -> Sequence[str]:
+    found = (container.get("Config") or {}).get(which) or []
+    return [str(word) for word in ([found] if isinstance(found, str) else found)]
+
+
+def model_of(container: Json) -> str:
+    """The model's path in the container's command, as it sees it."""
+    found = cmdline.value((*words_of(container, "Entrypoint"), *words_of(container, "Cmd")), cmdline.MODEL)
+    return clean(found or "").rstrip("/")
+
+
+def _published(container: Json, port: int) -> str | None:
+    """The address at which the host publishes `port` for the container; None: it does not."""
+    bindings = (container.get("HostConfig") or {}).get("PortBindings") or {}
+    for each in bindings.values():
+        for row in each or []:
+            if str(row.get("HostPort") or "") == str(port):
+                place = str(row.get("HostIp") or "")
+                return LOOPBACK if place in ANYWHERE else place
+    return None
