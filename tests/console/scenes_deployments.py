@@ -208,10 +208,10 @@ def foreign() -> Store:
     return looked(hosts_up(), there, times=1)
 
 
-def hostile() -> Store:
+def hostile(payload: str | None = None) -> Store:
     """Payloads in every text that a host may send."""
     store = Store()
-    for index, text in enumerate(scenes.PAYLOADS):
+    for index, text in enumerate(scenes.PAYLOADS if payload is None else (payload,)):
         host = f"h{index}{text}"
         store.apply(ev.HostStatus(host=host, state="up", since=NOW - 5))
         bad = release("x", "0" * 16, 1, 60.0)

@@ -24,7 +24,7 @@ from dm_isaac_g1.console.runner import progress_line
 from dm_isaac_g1.core.errors import DmG1Error
 from dm_isaac_g1.core.events import Datasets, Progress, Result
 
-from . import scenes, scenes_datasets
+from . import scenes, scenes_datasets, scenes_deployments
 from .conftest import settled, text_of
 
 #: What Textual itself says to a terminal: colours, cursor, modes, its questions about them, the pointer's shape.
@@ -66,6 +66,36 @@ async def test_no_payload_crashes_runs_or_shows_a_control_character(console, pay
         assert _clicks(app) <= {
             f"screen.{key.call}" if "(" in key.call else f"screen.{key.call}()" for key in app._table
         }
+    assert not [char for char in text if ord(char) < 32 and char != "\n"]
+    assert not [char for char in text if 0x7F <= ord(char) < 0xA0 or char in HIDDEN or 0xD800 <= ord(char) < 0xE000]
+
+
+@pytest.mark.parametrize("payload", scenes.PAYLOADS[3::9], ids=lambda text: ascii(text)[:24])
+async def test_no_payload_of_a_deployment_does_either(console, asked, payload: str) -> None:
+    """The Deployments room: its panes, the plan, the steps."""
+    release = replace(scenes_deployments.NEW, name=payload, source=payload, kind=payload, embodiment=payload)
+    plan = replace(
+        scenes_deployments.PLAN, release=release, how=payload, problems=(payload,), warnings=(payload,), foreign=payload
+    )
+    asked.answers["deploy.start"] = lambda params: scenes_deployments.planned(plan)
+    app = console(scenes_deployments.hostile(payload))
+    async with app.run_test(size=(160, 48), notifications=True) as pilot:
+        await settled(pilot)
+        await pilot.press("5")
+        await pilot.pause(0.3)
+        seen = [text_of(app)]
+        app.runner.tasks = [scenes_deployments.task("failed", upto="gate", ended=scenes.NOW, said=payload, fix=payload)]
+        for walked in app.runner.tasks[0].steps:
+            walked.text = payload
+        app.room.show_work()
+        for keys in (("tab", "enter"), ("tab",), ("tab",), ("tab", "escape"), ("d", "o"), ("escape",)):
+            await pilot.press(*keys)
+            await pilot.pause(0.05)
+            seen.append(text_of(app))
+        await pilot.press("1")
+        await pilot.pause(0.2)
+        assert app.is_running
+    text = "".join(seen)
     assert not [char for char in text if ord(char) < 32 and char != "\n"]
     assert not [char for char in text if 0x7F <= ord(char) < 0xA0 or char in HIDDEN or 0xD800 <= ord(char) < 0xE000]
 

@@ -25,6 +25,14 @@ from dm_isaac_g1.fleet.store import HostView
 #: Cells of the words at the left.
 _WORD = 10
 NOTHING = [Content.styled("What serves on the selected host.", FAINT)]
+#: What stands where nothing was ever deployed.
+FIRST_STEPS = [
+    Content(""),
+    Content.assemble(("d   ", "bold $primary"), "puts a checkpoint into service; its plan is shown first"),
+    Content.styled("    It is copied, and asked for an action beside what serves;", MUTED),
+    Content.styled("    only then it takes the port. If it fails, nothing changed.", MUTED),
+    Content.assemble(("r   ", "bold $primary"), "goes back to what served before"),
+]
 #: The rungs of a look at a server, in the order they are climbed, and what each says when it holds.
 RUNGS = (
     ("port", "somebody listens"),
@@ -37,7 +45,7 @@ RUNGS = (
 def lines(host: HostView, seen: Deployment, view: DeploymentView, width: int) -> list[Content]:
     """State, what is not finished, the release, the rungs, the traffic."""
     now = view.clock()
-    out = [_state(seen, now)]
+    out = _state(seen, now, width)
     if view.wide:
         out.append(Content(""))
     if seen.unfinished is not None:
@@ -46,23 +54,31 @@ def lines(host: HostView, seen: Deployment, view: DeploymentView, width: int) ->
         out += _wrapped(word, text, width)
     if seen.traffic is not None:
         out += _traffic(host, seen, view, width)
+    if seen.state == "none" and not seen.releases:
+        out += FIRST_STEPS
     if seen.state not in ("none", "unknown"):
         out += [*([Content("")] if view.wide else []), *rungs(seen.health, now)]
     return out
 
 
-def _state(seen: Deployment, now: float) -> Content:
+def _state(seen: Deployment, now: float, width: int) -> list[Content]:
+    """How it serves and since when, or what is wrong."""
     mark = marks.SERVES[seen.state]
-    since = f"  since {shown.day(seen.since, now)}, {shown.age(now - seen.since)}" if seen.since else ""
-    said = f"  {shown.line(seen.problem, 400)}" if seen.problem else since
+    since = f"since {shown.day(seen.since, now)}, {shown.age(now - seen.since)}" if seen.since else ""
     told = {
-        "foreign": "  it serves, and no deploy of ours put it there: a deploy would replace it",
-        "none": "  nothing was deployed to this port",
+        "foreign": "it serves, and no deploy of ours put it there: a deploy would replace it",
+        "none": "nothing was deployed to this port",
         "busy": f"{since}; a ping waits behind a get_action",
     }
-    return mark.content(strong=True) + Content.styled(
-        said if seen.problem else told.get(seen.state, said), "$error" if seen.state in ("unhealthy", "down") else MUTED
-    )
+    said = shown.line(seen.problem, 400) if seen.problem else told.get(seen.state, since)
+    style = "$error" if seen.state in ("unhealthy", "down") else MUTED
+    head = mark.content(strong=True)
+    pieces = textwrap.wrap(said, max(12, width - head.cell_length - 2)) or [""]
+    indent = " " * (head.cell_length + 2)
+    return [
+        (head + Content("  ") if index == 0 else Content(indent)) + Content.styled(piece, style)
+        for index, piece in enumerate(pieces)
+    ]
 
 
 def unfinished(left: Unfinished, now: float, width: int) -> list[Content]:

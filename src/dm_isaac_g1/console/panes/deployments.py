@@ -149,11 +149,12 @@ def _release(seen: Deployment) -> Content:
     if seen.state == "foreign":
         return Content.styled("not deployed from here", "$warning")
     if seen.current is None:
-        keys = Content.assemble(("d", "bold $primary"), (" deploys a checkpoint", MUTED))
+        keys = Content.assemble(("d", "bold $primary"), (" deploys", MUTED))
         return Content.styled("nothing yet  ", MUTED) + keys
     name = Content.styled(shown.name(seen.current.name, 48), "bold")
-    step = f"  step {seen.current.step}" if seen.current.step is not None else ""
-    return name + Content.styled(step, MUTED)
+    step = seen.current.step
+    told = step is None or str(step) in seen.current.name.split("-")  # "run-checkpoint-400" says it
+    return name + Content.styled("" if told else f"  step {step}", MUTED)
 
 
 def listed(view: DeploymentView) -> list[HostView]:
@@ -207,14 +208,10 @@ class Serving(Rows):
             return _across(layout, [Content.styled("·", FAINT), name], Content.styled(words, FAINT), width)
         row = columns.row(COLUMNS, layout, cells(host, seen, self.view))
         if gone(host):
-            # What is shown of a host that is away is old: it stands back, and says since when.
+            # What is shown of a host that is away is old: it stands back.
             mark = marks.HOSTS[host.status.state]
             state = Content.styled(f"{mark.glyph} {mark.word}".ljust(layout[0][1]), mark.style)
-            old = row.plain[layout[0][1] :].rstrip()
-            since = Content.styled(f"   {mark.word} since {shown.clock(host.status.since)}", mark.style)
-            body = Content.styled(old, FAINT)
-            room = width - state.cell_length - since.cell_length
-            return Content("").join([state, body.truncate(max(1, room), ellipsis=True), since])
+            return state + Content.styled(row.plain[layout[0][1] :], FAINT)
         return row
 
     def _retitle(self, hosts: list[HostView]) -> None:

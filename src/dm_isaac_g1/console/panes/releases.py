@@ -26,7 +26,7 @@ HISTORY = (
     Column("outcome", 12, keep=100),
     Column("when", 6, "right", keep=95),
     Column("release", 0, keep=99),
-    Column("replaced", 16, keep=55),
+    Column("replaced", 18, keep=42),
     Column("outage", 7, "right", keep=85),
     Column("took", 8, "right", keep=60),
     Column("sent", 8, "right", keep=45),
@@ -52,16 +52,18 @@ def release_cells(release: Release, state: Mark | None, *, target: bool, now: fl
     ]
 
 
-def history_cells(entry: HistoryEntry, names: dict[str, str], now: float) -> list[Content]:
-    """A deploy's cells, in the order of HISTORY. `names`: of releases by id, as far as they are still there."""
+def history_cells(entry: HistoryEntry, names: dict[str, str], now: float, room: int = 40) -> list[Content]:
+    """A deploy's cells, in the order of HISTORY. `names`: of releases by id, as far as they are still there. `room`:
+    cells of the release's name.
+    """
     mark = marks.OUTCOMES[entry.outcome]
     word = "rolled back" if (entry.what, entry.outcome) == ("rollback", "done") else mark.word
-    told = Content.styled(_short(entry.release, names), "bold" if entry.outcome == "done" else "")
+    told = Content.styled(_short(entry.release, names, room), "bold" if entry.outcome == "done" else "")
     return [
         Content.styled(f"{mark.glyph} {word}", mark.style),
         Content.styled(shown.day(entry.at, now), MUTED),
         told,
-        Content.styled(_short(entry.previous, names) if entry.previous else UNKNOWN, MUTED),
+        Content.styled(_short(entry.previous, names, 18) if entry.previous else UNKNOWN, MUTED),
         _outage(entry.outage_s),
         Content(duration(entry.seconds)),
         Content.styled(UNKNOWN if entry.bytes_sent is None else size(entry.bytes_sent), MUTED),
@@ -69,8 +71,8 @@ def history_cells(entry: HistoryEntry, names: dict[str, str], now: float) -> lis
     ]
 
 
-def _short(id: str, names: dict[str, str]) -> str:
-    return shown.name(names.get(id) or id.rsplit("-", 1)[0] or id, 40)
+def _short(id: str, names: dict[str, str], room: int) -> str:
+    return shown.name(names.get(id) or id.rsplit("-", 1)[0] or id, room)
 
 
 def _outage(seconds: float | None) -> Content:
@@ -145,10 +147,11 @@ class History(Rows):
         told = many(len(seen.history), "deploy") + (f", {bad} did not hold" if bad else "")
         retitle(self, title("History", told))
         names = {each.id: each.name for each in seen.releases}
-        layout = columns.fit(HISTORY, width, least=16)
+        layout = columns.fit(HISTORY, width, least=26)
+        room = dict(layout).get(2, 26)
         rows = [columns.titles(HISTORY, layout)]
         for entry in seen.history:
-            rows.append(columns.row(HISTORY, layout, history_cells(entry, names, self.view.clock())))
+            rows.append(columns.row(HISTORY, layout, history_cells(entry, names, self.view.clock(), room)))
             if entry.reason:
                 lead = " " * (layout[0][1] + columns.GAP)
                 rows.append(Content.assemble(lead, (shown.line(entry.reason, 400), MUTED)))

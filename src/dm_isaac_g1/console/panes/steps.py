@@ -58,7 +58,7 @@ def latest(view: DeploymentView) -> Task | None:
     found = [
         task
         for task in about_deploys(list(view.tasks()))
-        if task.going or (task.id > view.seen_task and (task.ended or 0.0) > lately)
+        if task.going or (task.id > view.seen_task and (task.ended is None or task.ended > lately))
     ]
     here = [task for task in found if task.host in (view.chosen, None)]
     return next((task for task in found if task.going), next(iter(here or found), None))
