@@ -255,6 +255,8 @@ async def _job(
     yield Job(job=job)
     logs = f"`dm-g1 train logs --job-id {job.id} --follow` shows how it goes"
     yield Progress(text=logs)
+    if params.wait:
+        yield Progress(text=f"{host.name} loads {name}", transient=True)
     state: str = "loading"
     until = time.monotonic() + params.wait
     while time.monotonic() < until:
@@ -265,7 +267,6 @@ async def _job(
         if await host.answers(port) == "zmtp":
             state = "serving"
             break
-        yield Progress(text=f"{host.name} loads {name}", transient=True)
         await asyncio.sleep(LOOK_EVERY)
     data = {
         "id": job.id,
