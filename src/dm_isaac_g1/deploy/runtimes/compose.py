@@ -43,10 +43,13 @@ class ComposeRuntime(ContainerRuntime):
 
     async def check(self, launch: Launch) -> tuple[str, ...]:
         try:
-            await self._project()
+            service = await self._in_project()
+            if await self._find() is not None:
+                return await super().check(launch)
+            await self._command(launch)
         except RefusedError as error:
             return (error.line(),)
-        return await super().check(launch)
+        return (*await self._taken(), *await self._image_problems(str(service.get("image") or "")))
 
     async def start_candidate(self, launch: Launch) -> Served:
         known = await self.candidate(launch.txn)

@@ -93,12 +93,13 @@ class ReleaseRuntime(ByEngine):
         binds = [f"{models}:{models}:ro"]
         if self._serve.token_file:
             binds.append(f"{self._serve.token_file}:{self._serve.token_file}:ro")
-        host: Json = {"NetworkMode": "host", "Binds": binds, "RestartPolicy": POLICY, "Init": True}
+        host: Json = {"NetworkMode": "host", "Binds": binds, "RestartPolicy": POLICY}
         if "nvidia" in ((await self._engine.info()).get("Runtimes") or {}):
             host["DeviceRequests"] = [{"Count": -1, "Capabilities": [["gpu"]]}]  # --gpus all
         return {
             "Image": self._image,
             "Cmd": list(command.argv),
+            "StopSignal": "SIGINT",  # the first process of a container ignores a SIGTERM that it does not handle
             **({"WorkingDir": command.cwd} if command.cwd else {}),
             "Env": [f"{name}={value}" for name, value in command.env.items()],
             "Labels": {
