@@ -147,6 +147,8 @@ def _observation(
         if taken.horizon:
             openloop.horizon_of(taken, order)
         return Recordings(dataset, taken, order.keys).episode(openloop.chosen(dataset, order)[0]).observation(0)
+    if not taken.action:
+        raise EvaluationError("the server does not say what it takes", fix=SHOW)
     try:
         made: dict[str, Any] = canned(known)
     except UsageError as error:
