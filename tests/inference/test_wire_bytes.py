@@ -151,6 +151,26 @@ def test_what_the_protocol_has_no_form_for_is_refused_before_it_is_sent(value: A
         pack({"data": value})
 
 
+def test_numpys_scalars_and_enums_are_sent_as_their_values() -> None:
+    import enum
+
+    class Mode(str, enum.Enum):  # noqa: UP042  as robots' code has them
+        WALK = "walk"
+
+    class Level(enum.IntEnum):
+        HIGH = 2
+
+    given = {
+        "a": np.str_("x"),
+        "b": np.float64(1.5),
+        "c": np.int32(3),
+        "d": np.bool_(True),
+        "e": Mode.WALK,
+        "f": Level.HIGH,
+    }
+    assert pack(given) == pack({"a": "x", "b": 1.5, "c": 3, "d": True, "e": "walk", "f": 2})
+
+
 plain = st.recursive(
     st.none()
     | st.booleans()

@@ -21,6 +21,8 @@ _scalar = msgspec.msgpack.encode
 #: {"__ndarray_class__": true, "as_npy": ...
 _ARRAY = b"\x82" + _scalar("__ndarray_class__") + b"\xc3" + _scalar("as_npy")
 _DEPTH_MAX = 32
+_LISTS = (list, tuple)
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, bytearray, memoryview})
 #: Bytes from which on an array is copied straight from where it lies into the frame.
 _LARGE = 16 << 10
 #: Bin and container heads: (values below, first byte, bytes of the length).
@@ -74,7 +76,9 @@ def _add(pieces: list[_Piece], value: Any, depth: int) -> int:
     """Appends what a value is written as; how many bytes that is."""
     if depth > _DEPTH_MAX:
         raise ProtocolError(f"values inside values more than {_DEPTH_MAX} deep cannot be sent")
-    if isinstance(value, dict | Mapping):
+    if isinstance(value, np.ndarray):
+        return _add_array(pieces, value)
+    if isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101  the first is quick, the second is not
         head = _head(len(value), 0x80, _MAP)
         pieces.append(head)
         size = len(head)
@@ -83,18 +87,10 @@ def _add(pieces: list[_Piece], value: Any, depth: int) -> int:
             pieces.append(piece)
             size += len(piece) + _add(pieces, each, depth + 1)
         return size
-    if isinstance(value, np.ndarray):
-        header, array = npy.header_of(value)
-        head = _ARRAY + _length(len(header) + array.nbytes, _BIN) + header
-        if array.nbytes < _LARGE:
-            pieces.append(head + array.tobytes())
-        else:
-            pieces += (head, array)
-        return len(head) + array.nbytes
-    if isinstance(value, list | tuple):
+    if isinstance(value, _LISTS):
         head = _head(len(value), 0x90, _LIST)
         pieces.append(head)
-        return len(head) + sum(_add(pieces, each, depth + 1) for each in value)
+        return len(head) + sum([_add(pieces, each, depth + 1) for each in value])
     if isinstance(value, ModalityConfig):
         return _add(pieces, modality.to_wire(value), depth + 1)
     piece = _plain(value.item() if isinstance(value, np.generic) else value)
@@ -102,13 +98,34 @@ def _add(pieces: list[_Piece], value: Any, depth: int) -> int:
     return len(piece)
 
 
+def _add_array(pieces: list[_Piece], value: npy.Array) -> int:
+    header, array = npy.header_of(value)
+    size = array.nbytes
+    head = _ARRAY + _length(len(header) + size, _BIN) + header
+    if size < _LARGE:
+        pieces.append(head + array.tobytes())
+    else:
+        pieces += (head, array)
+    return len(head) + size
+
+
 def _plain(value: Any) -> bytes:
-    if value is not None and not isinstance(value, str | bool | int | float | bytes | bytearray | memoryview):
-        raise ProtocolError(f"a {type(value).__name__} cannot be sent, expected numbers, texts, lists, maps or arrays")
+    if type(value) not in _PLAIN:
+        value = _as_plain(value)
     try:
         return _scalar(value)
     except (OverflowError, UnicodeEncodeError, TypeError) as error:
         raise ProtocolError(f"cannot be sent: {error}") from None
+
+
+def _as_plain(value: Any) -> Any:
+    """Of kinds derived from plain ones, as enums are: their values, which is what msgpack writes of them."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    for kind in (int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise ProtocolError(f"a {type(value).__name__} cannot be sent, expected numbers, texts, lists, maps or arrays")
 
 
 @lru_cache(maxsize=1024)

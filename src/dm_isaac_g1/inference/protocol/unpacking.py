@@ -15,6 +15,8 @@ from dm_isaac_g1.inference.protocol.errors import ProtocolError
 from dm_isaac_g1.inference.protocol.limits import LIMITS, Limits
 
 _ARRAY, _NPY = "__ndarray_class__", "as_npy"
+#: How both of an array's keys and the first one's value are always written: read at one glance.
+_ARRAY_HEAD = b"\xb1__ndarray_class__\xc3\xa6as_npy"
 _CUT = "a frame that was cut off"
 
 
@@ -104,6 +106,9 @@ class _Reader:
 
     def _map(self, count: int, depth: int) -> Any:
         self._enter(2 * count, depth)
+        if count == 2 and self.data[self.at : self.at + len(_ARRAY_HEAD)] == _ARRAY_HEAD:
+            self.at += len(_ARRAY_HEAD)
+            return self._array(self.value(depth + 1))
         found: dict[str, Any] = {}
         binary = False
         for _ in range(count):
@@ -114,13 +119,15 @@ class _Reader:
             if type(value) is memoryview:
                 binary = True
         if _ARRAY in found:
-            data = found.get(_NPY)
-            if type(data) is not memoryview:
-                raise ProtocolError("an array without its values")
-            return npy.read(data, self.limits)
+            return self._array(found.get(_NPY))
         if modality.MARK in found:
             return modality.from_wire(found)
         return {key: bytes(v) if type(v) is memoryview else v for key, v in found.items()} if binary else found
+
+    def _array(self, data: Any) -> npy.Array:
+        if type(data) is not memoryview:
+            raise ProtocolError("an array without its values")
+        return npy.read(data, self.limits)
 
 
 def _sized(form: str, what: Callable[[_Reader, int, int], Any]) -> Callable[[_Reader, int], Any]:
