@@ -46,6 +46,8 @@ FRAME = struct.Struct(">cIIQ")
 BLOCK = 1 << 20
 #: Smaller chunks are written where they are read; a thread would cost more.
 ASIDE = 4 << 20
+#: Two chunks are held in memory.
+CHUNK_MAX = 256 << 20
 #: Of the bytes to come, what must be free besides.
 MARGIN = 0.05
 
@@ -54,13 +56,15 @@ def check_manifest(manifest: Any) -> Row:
     """The manifest as it was given, if all in it makes sense."""
     try:
         chunk, files = manifest["chunk"], manifest["files"]
+        if not 0 < chunk <= CHUNK_MAX:
+            raise Refused(f"chunks of {chunk} bytes make no sense")
         check_paths([row["path"] for row in files])
         for row in files:
             size, chunks = row["bytes"], row["chunks"]
             good = isinstance(size, int) and size >= 0 and len(chunks) == -(-size // chunk)
             if not good or not all(map(DIGEST.fullmatch, chunks)) or row["sha256"] != whole(chunks):
                 raise Refused(f"{row['path']!r} has a size or digests that make no sense")
-    except (KeyError, TypeError, ZeroDivisionError):
+    except (KeyError, TypeError):
         raise Refused("a manifest that makes no sense") from None
     return dict(manifest)
 
@@ -111,9 +115,18 @@ class Content:
         return {int(line) for line in lines if line.isdigit() and int(line) < count}
 
     def claim(self, row: Row, chunks: set[int]) -> None:
-        """Say anew which chunks a part has."""
-        with open(self.journal(row), "wb") as file:
+        """Say anew which chunks a part has: beside, since a full disk must not take what is said."""
+        beside = self.journal(row) + ".new"
+        with open(beside, "wb") as file:
             file.write(b"".join(b"%d\n" % index for index in sorted(chunks)))
+        os.rename(beside, self.journal(row))
+
+    def torn(self, row: Row) -> bool:
+        """Whether a journal's last line was cut off: what is added would make another number of it."""
+        with contextlib.suppress(OSError), open(self.journal(row), "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+        return False
 
     def journal(self, row: Row) -> str:
         return self.part(row["sha256"]) + ".chunks"
@@ -186,7 +199,7 @@ def prepare(content: Content, manifest: Row) -> Row:
         bad = [task for task, good in zip(tasks, pool.map(judge, tasks)) if not good]  # noqa: B905  Python 3.8
     for row, claimed in claims:
         wrong = {index for each, index in bad if each is row}
-        if wrong:
+        if wrong or content.torn(row):
             content.claim(row, claimed - wrong)
     found = missing(content, manifest)
     free, needed = free_bytes(content.root), int(found["bytes"] * (1 + MARGIN))

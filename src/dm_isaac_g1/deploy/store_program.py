@@ -124,8 +124,9 @@ def prepare(store: Store, txn: str, manifest: Any) -> Row:
     with locked(store.root):
         store.guard()
     checked = check_manifest(manifest)
+    found = objects_program.prepare(store.content, checked)
     write_json(os.path.join(store.staging(txn), "manifest.json"), checked)
-    return objects_program.prepare(store.content, checked)
+    return found
 
 
 def receive(store: Store, txn: str, total: int) -> Row:

@@ -129,8 +129,11 @@ class Copying:
         store, trip = self._trip.store, self._trip
         try:
             return await store.prepare(trip.txn, trip.manifest)
-        except HostUnreachable:
-            await store.host.ready(BACK_WITHIN_S)
+        except HostUnreachable as lost:
+            try:
+                await store.host.ready(BACK_WITHIN_S)
+            except TimeoutError:
+                raise lost from None
             return await store.prepare(trip.txn, trip.manifest)
 
     def _told(self, now: int, method: Method) -> None:
