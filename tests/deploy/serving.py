@@ -104,6 +104,13 @@ class Robot:
         self.wait(value)
         self.failures = 0
 
+    def wait_any(self, timeout: float = 20.0) -> None:
+        """Until any action comes."""
+        until = time.monotonic() + timeout
+        while not self.answers:
+            assert time.monotonic() < until, f"no answer, {self.failures} failures"
+            time.sleep(0.02)
+
     def gap(self) -> float:
         """The longest time without an answer."""
         times = [when for when, _ in self.answers]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.core.errors import ExitCode, RefusedError, UsageError
@@ -148,7 +149,7 @@ async def _source(ctx: Context, params: StartParams, found: list[Chosen]) -> Asy
             async for event in events:
                 yield event
         chosen = hub.chosen
-    found.append(msgspec.structs.replace(chosen, name=params.name) if params.name else chosen)
+    found.append(replace(chosen, name=params.name) if params.name else chosen)
 
 
 async def _gather(there: Place, chosen: Chosen, params: StartParams, tell: Tell) -> Gathered:
@@ -234,10 +235,7 @@ async def rollback(ctx: Context, params: RollbackParams) -> AsyncIterator[Event]
     yield Progress(text=f"Connecting to {target}", transient=True, step="plan")
     there = await gathering.place(await ctx.host(target))
     state, served, around = await gathering.now(there)
-    if state.transaction is not None:
-        raise RefusedError(
-            "a deploy there has not ended", where=target, fix=f"`dm-g1 deploy resume --to {target}` ends it first"
-        )
+    await deploying.insist_on_none(there)
     current = gathering.serving(state, served)
     back = _back_to(state, current, params.release, target)
     clients = len(around.clients)
@@ -263,6 +261,7 @@ async def rollback(ctx: Context, params: RollbackParams) -> AsyncIterator[Event]
 
     async def work(tell: Tell) -> Ended:
         async with there.store.held(), deploying.lease(ctx, there, txn, state) as held:
+            await deploying.insist_on_none(there)
             return await deploying.carry_out(HostSite(there, held), there, begun, tell)
 
     carrying = deploying.Telling(work)
@@ -324,13 +323,13 @@ async def resume(ctx: Context, params: ResumeParams) -> AsyncIterator[Event]:
     why = None
     if not cut_off.touched and cut_off.step in ("preflight", "copy", "verify") and cut_off.undo is None:
         why = await _source_again(ctx, cut_off, found)
-    go_on = msgspec.structs.replace(cut_off, resumed=True)
 
     async def work(tell: Tell) -> Ended:
         wait = deploying.OVER_S
         async with there.store.held(), deploying.lease(ctx, there, cut_off.id, state, wait=wait) as held:
+            now = await deploying.as_it_is(there, cut_off)
             site = HostSite(there, held, found[0] if found else None)
-            return await deploying.carry_out(site, there, go_on, tell, away=why)
+            return await deploying.carry_out(site, there, replace(now, resumed=True), tell, away=why)
 
     carrying = deploying.Telling(work)
     async with aclosing(carrying.events()) as telling:  # type: ignore[type-var]

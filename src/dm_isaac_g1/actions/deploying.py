@@ -76,22 +76,41 @@ async def carry_out(site: HostSite, there: Place, record: Record, tell: Tell, *,
 
     Raises HostUnreachable where the host does not come back: then the record says where it is.
     """
+    at = record.step
+
+    def heard(progress: Progress) -> None:
+        nonlocal at
+        at = progress.step or at
+        tell(progress)
+
     for attempt in range(TIMES):
         try:
+            if attempt:
+                record = await as_it_is(there, record)
             if away is not None:
-                return await transaction.abandon(site, record, away, tell)
-            return await transaction.carry_out(site, record, tell)
+                return await transaction.abandon(site, record, away, heard)
+            return await transaction.carry_out(site, record, heard)
         except HostUnreachable as lost:
             if attempt + 1 == TIMES:
                 raise _left_open(there, lost) from None
-            tell(Progress(text=f"{lost.line()}; waiting for {there.host.name}", step=record.step))
+            tell(Progress(text=f"{lost.line()}; waiting for {there.host.name}", step=at))
             await _back(there, lost)
-            state = await there.store.look()
-            now = gathering.open_record(state, there.host.name)
-            if now is None or now.id != record.id:
-                raise RefusedError("it was ended by somebody else meanwhile", where=there.host.name) from None
-            record = now
     raise AssertionError("the last attempt raises")
+
+
+async def as_it_is(there: Place, record: Record) -> Record:
+    """The record as it is on the host now. Raises RefusedError where that deploy has ended."""
+    now = gathering.open_record(await there.store.look(), there.host.name)
+    if now is None or now.id != record.id:
+        raise RefusedError("that deploy was ended by somebody else meanwhile", where=there.host.name)
+    return now
+
+
+async def insist_on_none(there: Place) -> None:
+    """Raises RefusedError where a deploy has not ended."""
+    if (await there.store.look()).transaction is not None:
+        fix = f"`dm-g1 deploy resume --to {there.host.name}` ends it first"
+        raise RefusedError("a deploy there has not ended", where=there.host.name, fix=fix)
 
 
 async def _back(there: Place, lost: HostUnreachable) -> None:
