@@ -91,6 +91,45 @@ async def test_a_conversation_goes_back_and_forth(runtime: DockerRuntime) -> Non
     await cat.close()
 
 
+async def test_an_empty_stdin_ends_where_the_engine_is_late_to_read_it(
+    engine: Engine,  # noqa: F811
+    box: str,
+    link: Link,
+    tmp_path: Path,
+) -> None:
+    """What a busy machine does now and then, done each time: an end of stdin with no byte ahead of it gets lost."""
+
+    async def late(ours: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        theirs, forth = await asyncio.open_unix_connection(engine.socket)
+        stdin = 0  # its bytes so far, once the connection carries a command's streams
+
+        async def there() -> None:
+            nonlocal stdin
+            while data := await ours.read(65536):
+                stdin += len(data) if upgraded.is_set() else 0
+                forth.write(data)
+            if stdin or not upgraded.is_set():
+                forth.write_eof()
+
+        async def here() -> None:
+            while data := await theirs.read(65536):
+                if data.startswith(b"HTTP/1.1 101"):
+                    upgraded.set()
+                back.write(data)
+            back.close()
+
+        upgraded = asyncio.Event()
+        await asyncio.gather(there(), here())
+        forth.close()
+
+    async with (
+        await asyncio.start_unix_server(late, str(tmp_path / "late")),
+        DockerRuntime("spark", Docker(container=box, socket=str(tmp_path / "late")), link) as runtime,
+    ):
+        assert (await runtime.run(["cat"], timeout=10)).exit == 0
+        assert (await runtime.run(["cat"], stdin=b"\nx", timeout=10)).stdout == b"\nx"
+
+
 async def test_a_user_command_runs_in_the_conda_environment_uncaptured(engine: Engine, link: Link) -> None:  # noqa: F811
     plain = DockerRuntime("spark", Docker(container="x"), link)
     inside = DockerRuntime("spark", Docker(container="x", conda_env="unitree_sim_env"), link)

@@ -6,6 +6,11 @@ sessions. aiodocker's own ssh:// is not used: it sends the whole local environme
 
 A command that docker was asked to run goes on when nobody reads it any more. Ours carry a token in their
 environment, and letting go of one that still runs ends what carries it.
+
+containerd's shim opens a command's stdin for reading a moment after the command started. An end of stdin that was sent
+before then, with no byte ahead of it, is lost, and the command reads for ever (seen in containerd 1.6, on a busy
+machine; a relative of moby#37870). So every command first waits for a line of ours: once that is under way, the end of
+stdin cannot overtake the shim.
 """
 
 from __future__ import annotations
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 #: What aiodocker calls its own failure to reach the engine; not an HTTP status.
 CANNOT_CONNECT = 900
 TOKEN = "DM_G1_EXEC"  # noqa: S105 - a variable's name
+#: Takes that line, byte by byte as POSIX has it, and becomes the command; without the line, nothing is run.
+ON_THE_FIRST_LINE = 'read -r _ && exec "$@"'
 #: How long a command may take to end by itself once its stdin ended.
 LETTING_GO_S = 0.5
 #: How long letting go may take at all.
@@ -194,7 +201,10 @@ class DockerRuntime:
         token = secrets.token_hex(8)
         async with self.engine() as engine:
             run = await engine.containers.container(self._spec.container).exec(
-                list(argv), stdin=True, environment={**(env or {}), TOKEN: token}, workdir=cwd
+                ["sh", "-c", ON_THE_FIRST_LINE, "sh", *argv],
+                stdin=True,
+                environment={**(env or {}), TOKEN: token},
+                workdir=cwd,
             )
             spawned = DockerSpawned(self, run, run.start(), token)
             try:
@@ -256,6 +266,8 @@ class DockerSpawned:
     async def begin(self) -> None:
         """Start the command. Raises what aiodocker and the connection do."""
         await self._stream._init()
+        with contextlib.suppress(HostUnreachable):  # ended already: `read` and `wait` will say how
+            await self.write(b"\n")
 
     async def read(self, size: int = 65536) -> bytes:
         """Up to `size` bytes of stdout; b"" at its end, also when the connection went."""
