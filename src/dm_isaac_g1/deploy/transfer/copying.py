@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, RemoteFailed
+from dm_isaac_g1.core.errors import DmG1Error, DockerUnavailable, HostUnreachable, RefusedError, RemoteFailed
+from dm_isaac_g1.core.profile import DockerRuntime
 from dm_isaac_g1.deploy.manifest import Manifest
 from dm_isaac_g1.deploy.program import NoWay
+from dm_isaac_g1.deploy.runtimes import mounts
 from dm_isaac_g1.deploy.store import Missing, Store
 from dm_isaac_g1.deploy.transfer.console import Console
 from dm_isaac_g1.deploy.transfer.direct import Direct
@@ -55,20 +57,17 @@ async def copy(
     txn: str,
     *,
     also: Sequence[str] = (),
-    host_folder: str | None = None,
     tell: Callable[[CopyProgress], None] = lambda progress: None,
     ways: Sequence[Way] | None = None,
 ) -> Copied:
     """Bring what is missing of `manifest` from `folder` into the store; `commit` makes a release of it.
 
-    `source` None: this machine. `also`: as for `manifest_of`. `host_folder`: the folder as the source's host sees it,
-    where that is known of one in a container. `tell`: ten times a second at most. `ways`: instead of those that suit.
+    `source` None: this machine. `also`: as for `manifest_of`. `tell`: ten times a second at most. `ways`: instead of
+    those that suit.
     Raises NoSpace, Changed, RefusedError, RemoteFailed (a chunk that comes damaged each time), HostUnreachable.
     Cancelled or failed, the next copy of the same files goes on from what has arrived.
     """
-    if host_folder is None and source is not None and source.runtime is source.host_runtime:
-        host_folder = folder
-    trip = Trip(source, folder, tuple(also), host_folder, store, manifest, txn)
+    trip = Trip(source, folder, tuple(also), await on_host(source, folder), store, manifest, txn)
     async with store.held():
         return await Copying(trip, tell).run(iter(suitable(trip) if ways is None else ways))
 
@@ -152,6 +151,17 @@ class Copying:
             where=self._trip.runtime.where,
             fix="if it comes again: the file was written to since, or a disk or the network damages it",
         )
+
+
+async def on_host(source: Host | None, folder: str) -> str | None:
+    """A folder where commands run, as the host itself sees it; None where it does not: it lies in the container."""
+    if source is None or not isinstance(source.profile.runtime, DockerRuntime):
+        return None if source is None else folder
+    try:
+        container = await source.engine().inspect(source.profile.runtime.docker.container)
+        return mounts.outside(mounts.read(container or {}), folder, where=source.name)
+    except (RefusedError, DockerUnavailable):
+        return None
 
 
 def suitable(trip: Trip) -> Iterator[Way]:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from dm_isaac_g1.core.errors import DmG1Error, RemoteFailed
+from dm_isaac_g1.core.errors import DmG1Error, RemoteFailed, UsageError
 from dm_isaac_g1.deploy import program
 from dm_isaac_g1.deploy.program import Conversation, NoWay
 from dm_isaac_g1.deploy.store import Missing
@@ -52,17 +52,23 @@ class Direct:
 
             async def send(missing: Missing, tell: Tell) -> dict[str, Any]:
                 door, push = await first
-                found = (await push.heard()).get("reach") or {}
-                where = reached(found, door, trip)
                 try:
-                    return await through(trip, push, where, found.get("source"), missing, tell)
-                except NoWay as error:
-                    if "denied" not in error.what:
+                    found = (await push.heard()).get("reach") or {}
+                    where = reached(found, door, trip)
+                    try:
+                        return await through(trip, push, where, found.get("source"), missing, tell)
+                    except NoWay as error:
+                        if "denied" not in error.what:
+                            raise
+                    # Behind NAT its address is another one there.
+                    async with pushing(trip, door) as again:
+                        await again.heard()
+                        return await through(trip, again, where, None, missing, tell)
+                except (UsageError, RemoteFailed) as error:
+                    if isinstance(error, NoWay) or trip.host_folder == trip.folder:
                         raise
-                # Behind NAT its address is another one there.
-                async with pushing(trip, door) as again:
-                    await again.heard()
-                    return await through(trip, again, where, None, missing, tell)
+                    # The host may not be what we took it for, or its user may not read what the container may.
+                    raise NoWay(error.what, where=error.where) from error
 
             try:
                 yield send
