@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Seconds that removing one checkpoint may take; tens of GB on a slow disk.
 REMOVE_TIMEOUT = 300.0
+#: Seconds that a file system may take to give back what was removed, and between two looks at it.
+GIVEN_BACK_WITHIN, GIVEN_BACK_LOOK = 3.0, 0.2
 
 
 class ListParams(Params, frozen=True, kw_only=True):
@@ -91,7 +95,8 @@ async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
             loses=f"{complete} complete: a training cannot go on from them any more" if complete else "",
         )
     )
-    before = await _avail(host)
+    places = sorted(set(lies.values()))
+    before = await _avail(host, places)
     gone = 0
     for index, each in enumerate(doomed):
         yield Progress(text=f"Removing {each.path}", done=index, total=count, unit="checkpoints")
@@ -106,8 +111,7 @@ async def clean(ctx: Context, params: CleanParams) -> AsyncIterator[Event]:
         if answer["failed"]:
             why = "; ".join(f"{path}: {reason}" for path, reason in answer["failed"].items())
             raise RemoteFailed(f"could not remove {why} (freed {_size(gone)} before)", where=host.name)
-    after = await _avail(host)
-    grown = after - before if before is not None and after is not None else None
+    grown = await _grown(host, places, before, gone)
     data = {"host": host.name, "said": size, "freed": gone, "avail_change": grown, "removed": [e.path for e in doomed]}
     yield Result(text=f"Removed {_many(count)}: said {_size(size)}, freed {_size(gone)}", data=data)
 
@@ -123,9 +127,26 @@ async def _look(ctx: Context, host_name: str | None, job_id: str | None) -> tupl
     return host, await all_folders(host, await host.jobs.list())
 
 
-async def _avail(host: Host) -> int | None:
-    disks = await host.files.disks({"checkpoints": host.path("checkpoints")})
-    return disks[0].avail if disks else None
+async def _avail(host: Host, folders: Iterable[str]) -> int:
+    """What is free now on the file systems that these folders lie on."""
+    return sum(disk.avail for disk in await host.files.disks({path: path for path in folders}))
+
+
+async def _grown(host: Host, folders: Iterable[str], before: int, freed: int) -> int:
+    """What is free there beyond `before`, once what was freed is; else what it is after a while.
+
+    Some file systems give back what was removed a moment later (btrfs with its next commit, XFS and ZFS beside), and
+    others write meanwhile.
+    """
+    until = time.monotonic() + GIVEN_BACK_WITHIN
+    last = 0
+    while True:
+        grown = await _avail(host, folders) - before
+        stands = grown > 0 and grown == last
+        if grown >= freed or stands or time.monotonic() > until:
+            return grown
+        last = grown
+        await asyncio.sleep(GIVEN_BACK_LOOK)
 
 
 def _sum(checkpoints: Iterable[Checkpoint]) -> tuple[int, int]:

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 #: The lab's fallback where nothing may be mounted: `<folder>:<bytes>`, a folder that is kept at a size, as if it were a
 #: file system of its own.
 QUOTA = "DM_G1_LAB_QUOTA"
-#: What was counted in a folder is believed for so many times as long as the counting took.
+#: Where counting afresh is not asked for, a count is believed for so many times as long as it took.
 BELIEVED = 20.0
 #: Devices that we make up: beyond those of Linux, which have 32 bits.
 OUR_DEVICES = 1 << 40
 
-_counted: dict[str, tuple[int, float]] = {}
+#: By folder: its bytes, when their counting began, and until when they are believed.
+_counted: dict[str, tuple[int, float, float]] = {}
 
 
-def ask_disks(paths: dict[str, str]) -> list[Row]:
-    """The file systems below these paths. A path that is not there yet counts where its nearest parent is."""
+def ask_disks(paths: dict[str, str], believe: bool = False) -> list[Row]:
+    """The file systems below these paths. A path that is not there yet counts where its nearest parent is.
+
+    Whoever asks may just have written or removed something. Samples, which come by themselves, `believe` a count.
+    """
     disks: dict[int, Row] = {}
     folder, size = quota()
     for name, path in sorted(paths.items()):
@@ -38,7 +42,9 @@ def ask_disks(paths: dict[str, str]) -> list[Row]:
             dev = OUR_DEVICES | zlib.crc32(folder.encode()) if kept else found.st_dev
             if dev not in disks:
                 disks[dev] = (
-                    within(disk(found.st_dev, real, space), dev, folder, size) if kept else disk(dev, real, space)
+                    within(disk(found.st_dev, real, space), dev, folder, size, believe)
+                    if kept
+                    else disk(dev, real, space)
                 )
             disks[dev]["paths"].append(name)
     return list(disks.values())
@@ -65,16 +71,16 @@ def quota() -> tuple[str, int]:
     return (os.path.realpath(folder), int(size)) if folder and size.isdigit() else ("", 0)
 
 
-def within(row: Row, dev: int, folder: str, size: int) -> Row:
+def within(row: Row, dev: int, folder: str, size: int, believe: bool) -> Row:
     """The disk that the folder lies on, as what the quota leaves of it."""
-    return dict(row, dev=dev, mount=folder, total=size, avail=max(0, min(row["avail"], size - used(folder))))
+    return dict(row, dev=dev, mount=folder, total=size, avail=max(0, min(row["avail"], size - used(folder, believe))))
 
 
-def used(folder: str) -> int:
+def used(folder: str, believe: bool = False) -> int:
     """Allocated bytes below a folder. Each name counts, as it does where the quota is kept: hard links too."""
     began = time.monotonic()
-    total, until = _counted.get(folder, (0, 0.0))
-    if began < until:
+    total, _, until = _counted.get(folder, (0, 0.0, 0.0))
+    if believe and began < until:
         return total
     total = 0
     for base, folders, names in os.walk(folder):
@@ -82,5 +88,6 @@ def used(folder: str) -> int:
             found = attempt(os.lstat, os.path.join(base, name))
             total += found.st_blocks * 512 if found else 0
     now = time.monotonic()
-    _counted[folder] = total, now + BELIEVED * (now - began)
+    if began >= _counted.get(folder, (0, 0.0, 0.0))[1]:  # another thread may have begun later and ended sooner
+        _counted[folder] = total, began, now + BELIEVED * (now - began)
     return total

@@ -102,7 +102,7 @@ class Agent:
                     self.drop(ident)
                     self.send({"kind": "reply", "id": ident, "error": error.strerror or str(error)})
         if self.paths:
-            self.every(DISKS, "disks", now, lambda: ask_disks(self.paths))
+            self.every(DISKS, "disks", now, lambda: ask_disks(self.paths, believe=True))
         if self.gpu:
             self.gpu.tick(now)
             if self.gpu.state == "ok":
