@@ -27,6 +27,8 @@ from dm_isaac_g1.inference.protocol.unpacking import unpack
 _LOOK_S = 0.2
 #: Keeps idle connections alive through routers that forget them: seconds until the first probe.
 _KEEPALIVE_S = 30
+#: Bytes from which on a request may be larger than a server's limit: ours takes 64 MiB unless told otherwise.
+_LARGE = 32 << 20
 
 S = TypeVar("S", bound=zmq.Socket[Any])
 
@@ -77,7 +79,7 @@ class ZmqWire:
         try:
             link.socket.send(frame, copy=False)
             while not link.socket.poll(_wait_ms(deadline)):
-                _still_there(link, self._address, deadline)
+                _still_there(link, self._address, deadline, len(frame))
             reply = link.socket.recv(copy=False)
         except BaseException:
             self.close()
@@ -108,17 +110,17 @@ class AsyncZmqWire:
         frame = link.packer.pack(request.message)
         try:
             await link.socket.send(frame, copy=False)
-            reply = await self._reply(link, deadline)
+            reply = await self._reply(link, deadline, len(frame))
         except BaseException:
             self.close()
             raise
         return reply_of(unpack(reply.buffer, self._limits), self._address.place)
 
-    async def _reply(self, link: _Link[zmq.asyncio.Socket], deadline: float) -> zmq.Frame:
+    async def _reply(self, link: _Link[zmq.asyncio.Socket], deadline: float, sent: int) -> zmq.Frame:
         coming = asyncio.ensure_future(link.socket.recv(copy=False))
         try:
             while not (await asyncio.wait({coming}, timeout=_wait_ms(deadline) / 1000))[0]:
-                _still_there(link, self._address, deadline)
+                _still_there(link, self._address, deadline, sent)
             return coming.result()
         finally:
             coming.cancel()
@@ -134,16 +136,19 @@ def _wait_ms(deadline: float) -> int:
     return max(0, round(1000 * min(_LOOK_S, deadline - time.monotonic())))
 
 
-def _still_there(link: _Link[Any], address: Address, deadline: float) -> None:
+def _still_there(link: _Link[Any], address: Address, deadline: float, sent: int) -> None:
     """Raises ServerGone where the one that was asked has left, ServerSilent at the deadline."""
     link.watch.look()
     if link.watch.lost:
-        _lost(address)
+        _lost(address, sent)
     if time.monotonic() >= deadline:
         if not link.watch.met:
             raise ServerGone("it listens, and greets nobody", where=address.place)
         raise ServerSilent("no answer before the deadline", where=address.place, fix="it is busy, or hangs")
 
 
-def _lost(address: Address) -> NoReturn:
-    raise ServerGone("the server went away while it was asked", where=address.place, fix="ask again when it is back")
+def _lost(address: Address, sent: int) -> NoReturn:
+    fix = "ask again when it is back"
+    if sent >= _LARGE:
+        fix += f", or ask for less at once: the request has {sent >> 20} MiB, which may be more than it takes"
+    raise ServerGone("the server went away while it was asked", where=address.place, fix=fix)
