@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sets
+from stub_servers import ZmqStub
 
 from dm_isaac_g1.core.errors import DmG1Error, ExitCode
 from dm_isaac_g1.data.work import Work
@@ -25,6 +26,7 @@ from dm_isaac_g1.inference import GrootClient, PolicyServer
 from dm_isaac_g1.inference.evaluation.examine import Plan, examine
 from dm_isaac_g1.inference.evaluation.openloop import Order
 from dm_isaac_g1.inference.policies.replay import ReplayPolicy
+from dm_isaac_g1.inference.protocol import ModalityConfig, ServerError
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +214,8 @@ def test_a_model_that_answers_nonsense_is_told_by_name(groot: Path, change: Any,
     assert error.line().startswith("spark:") or "groot" in str(error.where)
 
 
-def test_widths_that_nobody_says_are_asked_for(groot: Path) -> None:
-    """A policy of its own groups, on a server that does not say how wide they are."""
+def test_a_policy_of_groups_that_no_robot_has_says_its_widths(groot: Path) -> None:
+    """A server of ours says them with its figures, so that it needs no recording to be tested."""
 
     class Other(ReplayPolicy):
         def __init__(self) -> None:
@@ -222,11 +224,23 @@ def test_widths_that_nobody_says_are_asked_for(groot: Path) -> None:
             self.spec = msgspec.structs.replace(self.spec, state={"tentacle": 8})
 
     with PolicyServer(Other(), port=0) as server:
-        said = server.metrics.snapshot()
-        if "spec" in said:
-            assert examined(server)["probe"]["takes"]["state"] == ["tentacle"]
-        else:
-            assert "--dataset" in refused(server).line()
+        assert examined(server)["probe"]["takes"]["state"] == ["tentacle"]
+
+
+def test_widths_that_nobody_says_are_asked_for(groot: Path) -> None:
+    """N1.6's own servers do not say them."""
+
+    def handle(request: dict[str, Any]) -> Any:
+        if request["endpoint"] == "ping":
+            return {"status": "ok"}
+        if request["endpoint"] == "get_modality_config":
+            return {kind: ModalityConfig(delta_indices=[0], modality_keys=["tentacle"]) for kind in ("state", "action")}
+        raise ServerError(f"Unknown endpoint: {request['endpoint']}")
+
+    with ZmqStub(handle) as server:
+        error = refused(server.port)
+    assert "how wide tentacle is" in error.line()
+    assert "--dataset" in error.line()
 
 
 def test_a_server_that_dies_under_load_is_counted_not_waited_for(groot: Path) -> None:
