@@ -21,10 +21,10 @@ from serving import SERVER, SPEC, Robot, launch, release
 from dm_isaac_g1.core import profile
 from dm_isaac_g1.core.errors import RefusedError
 from dm_isaac_g1.deploy import health
-from dm_isaac_g1.deploy.runtimes import choose
+from dm_isaac_g1.deploy.runtimes import choose, mounts
 from dm_isaac_g1.deploy.runtimes.container import ContainerRuntime
 from dm_isaac_g1.deploy.runtimes.served import Served
-from dm_isaac_g1.remote.host import Host
+from dm_isaac_g1.remote.host import Host, open_host
 from required import require_sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.dockerd, pytest.mark.timeout(90)]
@@ -294,3 +294,74 @@ async def test_a_server_that_is_deaf_to_sigterm_does_not_lengthen_the_outage(
         done = await runtime.switch(launch(release(models, "two", value=2.0), "txn2"))
         robot.wait(2.0)
     assert done.ok and done.load_s is not None and robot.gap() <= done.load_s + 1.0, (done, robot.gap())
+
+
+async def test_on_a_network_of_its_own_the_candidate_is_asked_at_its_own_address(
+    host: Host,
+    engine: Engine,  # noqa: F811
+    runtime: ContainerRuntime,
+    models: Path,
+    start: Start,
+    port: int,
+) -> None:
+    one, two = release(models, "one", value=1.0), release(models, "two", value=2.0)
+    made = engine.docker("network", "create", f"lan{port}", check=False)
+    if made.returncode:
+        pytest.skip(f"no bridge networks here: {made.stderr.decode().strip()}")
+    words = (sys.executable, str(SERVER), "--model", f"/models/rel/{one.id}", "--port", "5555", "--bind", "0.0.0.0")
+    start(one.id, "-p", f"127.0.0.1:{port}:5555", network=f"lan{port}", command=words)
+    try:
+        with Robot(port).asking() as robot:
+            robot.ready(1.0)
+            assert await runtime.check(launch(two, "t")) == ()
+            candidate = await runtime.start_candidate(launch(two, "t"))
+            assert candidate.port == 5555 and candidate.address != "127.0.0.1"
+            assert (await tried(host, candidate)).ok
+            await runtime.drop_candidate("t")
+            assert robot.failures == 0
+            done = await runtime.switch(launch(two, "t"))
+            robot.wait(2.0)
+            assert done.ok and done.load_s is not None and robot.gap() <= done.load_s + 1.0
+    finally:
+        engine.docker("rm", "-f", f"groot-{port}", f"groot-{port}-prev", check=False)
+        engine.docker("network", "rm", f"lan{port}", check=False)
+
+
+async def test_where_the_containers_command_names_no_model_a_process_in_it_serves(
+    server: openssh.Sshd,
+    engine: Engine,  # noqa: F811
+    host: Host,
+    models: Path,
+    start: Start,
+    port: int,
+) -> None:
+    start("x", "-v", "/nowhere", command=("sleep", "infinity"))
+    inside = profile.DockerRuntime(docker=profile.Docker(container=f"groot-{port}", socket=engine.socket))
+    made = profile.Host(
+        ssh="box",
+        roles=("serve",),
+        port=port,
+        runtime=inside,
+        paths=profile.Paths(workspace="/root", models="/models", caches="/root/caches", jobs="/root/jobs"),
+    )
+    async with open_host("spark", made, ssh_config=str(server.config)) as there:
+        await there.ready(20)
+        runtime = await choose(there)
+        assert runtime.kind == "process"
+        home = await runtime.home()
+        assert home.folder == str(models) and home.runtime is there.host_runtime
+        with pytest.raises(RefusedError, match="lies in the container itself"):
+            mounts.outside(mounts.read(engine.inspect(f"groot-{port}")), "/root/models", where="spark")
+        one, two = (launch(release(models, name, value=value), name) for name, value in (("one", 1.0), ("two", 2.0)))
+        assert (await tried(there, await runtime.start_candidate(one))).ok
+        await runtime.drop_candidate("one")
+        assert (await runtime.switch(one)).ok
+        now = await runtime.current()
+        assert now is not None and (now.release, now.path) == (one.release.id, f"/models/rel/{one.release.id}")
+        with Robot(port).asking() as robot:
+            robot.ready(1.0)
+            done = await runtime.switch(two)
+            robot.wait(2.0)
+            assert done.ok and done.load_s is not None and robot.gap() <= done.load_s + 1.0
+            assert (await runtime.restore("two")).ok
+            robot.wait(1.0)

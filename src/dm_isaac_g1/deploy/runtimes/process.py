@@ -201,8 +201,11 @@ class ProcessRuntime:
         return await switching.perform(self._there(), txn, what, plan, longest=longest)
 
     def _there(self) -> Home:
-        """Where the exchange is performed: where the servers run, whose processes it must see."""
-        return Home(self._host.runtime, self._host.path("models"))
+        """Where the exchange is performed: where the servers run, whose processes it must see, beside their jobs.
+
+        The models may be mounted there read-only.
+        """
+        return Home(self._host.runtime, self._host.path("jobs"))
 
     async def _container(self) -> engine.Json | None:
         """The container that commands run in; None: there is none."""

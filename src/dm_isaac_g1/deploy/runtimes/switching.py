@@ -1,7 +1,7 @@
 """Has an exchange performed on a host, and waits for its outcome through whatever becomes of the connection.
 
-The exchange itself is `switch_program`, detached there. Its folder, <models>/.serving/<txn>-<what>, tells any console
-later how it ended.
+The exchange itself is `switch_program`, detached there. Its folder, .serving/<txn>-<what> (in the models' folder of the
+host, or beside the jobs of its servers), tells any console later how it ended.
 """
 
 from __future__ import annotations
