@@ -6,7 +6,9 @@ The configuration is read by asyncssh; it ignores StrictHostKeyChecking (a key i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,8 @@ class Target:
 
 async def resolve(name: str, ssh: str, ssh_config: str | None = None) -> Target:
     """Read the configuration for one target. Raises ConfigError when it, or the target, makes no sense."""
+    # A tenth of a second: in a thread, so that a console that waits for keys goes on.
+    await asyncio.to_thread(importlib.import_module, "asyncssh")
     import asyncssh
 
     try:

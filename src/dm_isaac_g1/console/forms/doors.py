@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from dm_isaac_g1.actions import registry
 from dm_isaac_g1.actions.registry import Action
 from dm_isaac_g1.console import shown
+from dm_isaac_g1.console.deployments import DeploymentsRoom
+from dm_isaac_g1.console.forms.checkpoint import OTHER, CheckpointPicker
+from dm_isaac_g1.console.forms.deploy import DeployDialog
 from dm_isaac_g1.console.forms.form import ActionForm
 from dm_isaac_g1.console.forms.launch import LaunchForm
 from dm_isaac_g1.console.forms.stop import StopDialog
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 async def open_door(app: DmG1App, name: str) -> None:
     """Open what leads to the action `name`. Raises UsageError."""
+    await asyncio.to_thread(registry.catalogue)  # the modules of all actions, the first time
     action = registry.get(name)
     await _DOORS.get(name, _any)(app, action)
 
@@ -116,10 +120,6 @@ async def _show(app: DmG1App, action: Action) -> None:
 
 async def _deploy(app: DmG1App, action: Action) -> None:
     """The plan of a deploy, of the checkpoint that is selected or is chosen now; or the one that goes on already."""
-    from dm_isaac_g1.console.deployments import DeploymentsRoom
-    from dm_isaac_g1.console.forms.checkpoint import OTHER, CheckpointPicker
-    from dm_isaac_g1.console.forms.deploy import DeployDialog
-
     room = app.room
     hosts = [name for name, host in app.profile.hosts.items() if "serve" in host.roles]
     if not hosts:
@@ -160,8 +160,6 @@ async def _deploy(app: DmG1App, action: Action) -> None:
 
 async def _on_deployment(app: DmG1App, action: Action) -> None:
     """No form: it is about the selected host; what puts something else into service says what it will do, and asks."""
-    from dm_isaac_g1.console.deployments import DeploymentsRoom
-
     room = app.room
     if not isinstance(room, DeploymentsRoom):
         await _any(app, action)

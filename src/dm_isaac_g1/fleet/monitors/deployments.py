@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks: while the room is open (quicker while a deploy is at work there), and otherwise.
 OPEN, MOVING, CLOSED = 5.0, 2.0, 60.0
+#: What a look needs, the one that looks first.
+NEEDED = (
+    "dm_isaac_g1.deploy.looking",
+    "dm_isaac_g1.deploy.health",
+    "dm_isaac_g1.deploy.runtimes",
+    "dm_isaac_g1.inference.client.async_client",
+)
 #: A look that takes longer says nothing of the server: the host is too slow.
 LONGEST = 30.0
 
@@ -107,9 +114,10 @@ class DeploymentMonitor:
 
     async def _looking(self) -> Look:
         if self._look is None:
-            # It brings what speaks to servers: in a thread, so that whoever waits for keys is not kept waiting.
-            module = await asyncio.to_thread(importlib.import_module, "dm_isaac_g1.deploy.looking")
-            look: Look = module.look
+            # They bring what speaks to servers (numpy, zmq): in a thread, so that whoever waits for keys is not kept
+            # waiting.
+            modules = [await asyncio.to_thread(importlib.import_module, name) for name in NEEDED]
+            look: Look = modules[0].look
             self._look = look
         return self._look
 
