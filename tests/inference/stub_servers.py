@@ -24,7 +24,8 @@ Handler = Callable[[dict[str, Any]], Any]
 
 
 class ZmqStub:
-    """`handler`: request -> reply, bytes as they are, SILENCE for none; ServerError becomes {"error": ...}."""
+    """`handler`: request -> reply, bytes and tuples of them as they are, SILENCE for none; ServerError becomes an
+    {"error": ...}."""
 
     def __init__(self, handler: Handler, port: int = 0, delay: float = 0.0) -> None:
         self._handler, self._delay = handler, delay
@@ -52,7 +53,8 @@ class ZmqStub:
                 continue
             if self._delay and request["endpoint"] == "get_action":
                 self._left.wait(self._delay)
-            self._socket.send_multipart([peer, empty, reply if isinstance(reply, bytes) else pack(reply)])
+            frames = reply if isinstance(reply, tuple) else (reply if isinstance(reply, bytes) else pack(reply),)
+            self._socket.send_multipart([peer, empty, *frames])
 
     def endpoints(self) -> list[str]:
         return [request["endpoint"] for request in self.seen]

@@ -355,6 +355,18 @@ def test_an_answer_that_makes_no_sense_is_an_error_and_the_client_goes_on(reply:
                 client.get_action(observed.small(), timeout=5)
 
 
+async def test_an_answer_of_several_frames_is_an_error_and_the_clients_go_on() -> None:
+    with ZmqStub(lambda request: (b"\xc0", b"\xc0", b"\xc0")) as server:
+        with GrootClient(port=server.port) as client:
+            for _ in range(2):
+                with pytest.raises(ProtocolError, match="several frames"):
+                    client.call("anything", timeout=5)
+        async with GrootClientAsync(port=server.port) as awaitable:
+            for _ in range(2):
+                with pytest.raises(ProtocolError, match="several frames"):
+                    await awaitable.call("anything", timeout=5)
+
+
 def test_an_answer_above_the_limit_is_never_taken_in() -> None:
     with (
         ZmqStub(lambda request: pack(bytes(3_000_000))) as server,

@@ -17,7 +17,7 @@ from dm_isaac_g1.inference.client import greeting
 from dm_isaac_g1.inference.client.address import Address
 from dm_isaac_g1.inference.client.session import Request
 from dm_isaac_g1.inference.client.watching import PeerWatch
-from dm_isaac_g1.inference.protocol.errors import ServerGone, ServerSilent
+from dm_isaac_g1.inference.protocol.errors import ProtocolError, ServerGone, ServerSilent
 from dm_isaac_g1.inference.protocol.limits import Limits
 from dm_isaac_g1.inference.protocol.messages import reply_of
 from dm_isaac_g1.inference.protocol.packing import Packer
@@ -80,11 +80,14 @@ class ZmqWire:
             link.socket.send(frame, copy=False)
             while not link.socket.poll(_wait_ms(deadline)):
                 _still_there(link, self._address, deadline, len(frame))
-            reply = link.socket.recv(copy=False)
+            reply = _whole(link.socket.recv(copy=False), self._address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ServerGone(f"ZeroMQ: {error}", where=self._address.place) from None
         except BaseException:
             self.close()
             raise
-        return reply_of(unpack(reply.buffer, self._limits), self._address.place)
+        return _read(reply, self._limits, self._address)
 
     def close(self) -> None:
         if self._link is not None:
@@ -110,11 +113,14 @@ class AsyncZmqWire:
         frame = link.packer.pack(request.message)
         try:
             await link.socket.send(frame, copy=False)
-            reply = await self._reply(link, deadline, len(frame))
+            reply = _whole(await self._reply(link, deadline, len(frame)), self._address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ServerGone(f"ZeroMQ: {error}", where=self._address.place) from None
         except BaseException:
             self.close()
             raise
-        return reply_of(unpack(reply.buffer, self._limits), self._address.place)
+        return _read(reply, self._limits, self._address)
 
     async def _reply(self, link: _Link[zmq.asyncio.Socket], deadline: float, sent: int) -> zmq.Frame:
         coming = asyncio.ensure_future(link.socket.recv(copy=False))
@@ -130,6 +136,19 @@ class AsyncZmqWire:
             with contextlib.suppress(RuntimeError):  # its event loop is closed already
                 self._link.close()
             self._link = None
+
+
+def _whole(reply: zmq.Frame, address: Address) -> zmq.Frame:
+    if reply.more:
+        raise ProtocolError("an answer of several frames, expected one", where=address.place)
+    return reply
+
+
+def _read(reply: zmq.Frame, limits: Limits, address: Address) -> Any:
+    try:
+        return reply_of(unpack(reply.buffer, limits), address.place)
+    except ProtocolError as error:
+        raise ProtocolError(f"an answer that makes no sense: {error.what}", where=address.place) from None
 
 
 def _wait_ms(deadline: float) -> int:
