@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,11 @@ def recording(home: Path) -> Path:
     return sets.copy_of(home / "recording", "groot", episodes=2, frames=30)
 
 
-@pytest.fixture(scope="module")
-def served(model: Path, env: dict[str, str]) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+@contextmanager
+def serving(env: dict[str, str], *words: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """`dm-g1 infer serve`, and the port it serves on."""
     port = free_port()
-    argv = [DM_G1, "infer", "serve", "--model", str(model), "--port", str(port)]
+    argv = [DM_G1, "infer", "serve", *words, "--port", str(port)]
     process = subprocess.Popen(argv, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     said = []
@@ -71,10 +71,18 @@ def served(model: Path, env: dict[str, str]) -> Iterator[tuple[int, subprocess.P
         if "serves on" in line:
             break
     assert f"serves on tcp://127.0.0.1:{port}; Ctrl-C ends it" in "".join(said)
-    yield port, process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def served(model: Path, env: dict[str, str]) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    with serving(env, "--model", str(model)) as server:
+        yield server
 
 
 def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -124,6 +132,26 @@ def test_json_lines_follow_the_published_schema(served: Any, env: dict[str, str]
     assert said[-1]["data"]["latency"] == []
 
 
+def test_a_proxy_with_a_token_before_a_replay_changes_no_digit(
+    env: dict[str, str], recording: Path, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret-of-the-proxy")
+    token.chmod(0o600)
+    with (
+        serving(env, "--replay", str(recording)) as (behind, _),
+        serving(env, "--proxy", f"tcp://127.0.0.1:{behind}", "--token-file", str(token)) as (port, _),
+    ):
+        words = ["--host", "127.0.0.1", "--port", str(port), "--dataset", str(recording), "--seconds", "0"]
+        refused = run(env, "infer", "test", *words)
+        assert refused.returncode == 5, refused.stderr
+        assert "refuses the API token" in refused.stderr
+        done = run(env, "--json", "infer", "test", *words, "--token-file", str(token))
+        assert done.returncode == 0, done.stdout
+        assert json.loads(done.stdout.splitlines()[-1])["data"]["open_loop"]["mse"] == 0.0
+        assert "s3cret-of-the-proxy" not in done.stdout + done.stderr
+
+
 def test_a_taken_port_is_refused(served: Any, env: dict[str, str], model: Path) -> None:
     port, _ = served
     done = run(env, "infer", "serve", "--model", str(model), "--port", str(port))
@@ -143,6 +171,9 @@ def test_a_taken_port_is_refused(served: Any, env: dict[str, str], model: Path) 
         (["test"], 2, "has the role serve"),
         (["serve", "--model", "/none"], 2, "/none"),
         (["serve", "--model", ".", "--detach"], 2, "a job runs on a host"),
+        (["serve"], 2, "nothing to serve; say one of --model, --replay, --proxy"),
+        (["serve", "--model", ".", "--proxy", "tcp://127.0.0.1:1"], 2, "--model and --proxy together"),
+        (["serve", "--proxy", "tcp://127.0.0.1:1", "--python", "/no/python", "--port", "5999"], 2, "/no/python"),
     ],
 )
 def test_bad_input_is_one_line(env: dict[str, str], words: list[str], code: int, told: str) -> None:

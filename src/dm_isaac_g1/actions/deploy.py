@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dm_isaac_g1.actions.deploy_sources import Chosen
     from dm_isaac_g1.core.deployments import DeployPlan, Release
     from dm_isaac_g1.deploy.gathering import Gathered, Place
+    from dm_isaac_g1.deploy.lease import Lease
     from dm_isaac_g1.deploy.record import Record
     from dm_isaac_g1.deploy.store import StoreState
     from dm_isaac_g1.deploy.transaction import Ended, Tell
@@ -121,9 +122,12 @@ async def _carried_out(ctx: Context, gathered: Gathered, planned: DeployPlan, ch
 
     async def work(tell: Tell) -> Ended:
         async with deploying.lease(ctx, there, txn, gathered.state) as held:
-            await _end_the_last_one(ctx, there, held, tell)
+            last = await _end_the_last_one(ctx, there, held, tell)
             site = HostSite(there, held, chosen.host, manifest=gathered.manifest)
-            return await deploying.carry_out(site, there, begun, tell)
+            now = begun
+            if last is not None and last.entry.outcome == "done":
+                now = replace(begun, previous=last.record.release, first=False)
+            return await deploying.carry_out(site, there, now, tell)
 
     carrying = deploying.Telling(work)
     async with aclosing(carrying.events()) as telling:  # type: ignore[type-var]
@@ -198,7 +202,7 @@ def _record(ctx: Context, gathered: Gathered, planned: DeployPlan, chosen: Chose
     )
 
 
-async def _end_the_last_one(ctx: Context, there: Place, held: Any, tell: Tell) -> None:
+async def _end_the_last_one(ctx: Context, there: Place, held: Lease, tell: Tell) -> Ended | None:
     """A deploy that was cut off is ended before another begins: forward if it had switched, else undone."""
     from dm_isaac_g1.actions import deploying
     from dm_isaac_g1.deploy import gathering
@@ -207,10 +211,10 @@ async def _end_the_last_one(ctx: Context, there: Place, held: Any, tell: Tell) -
     state = await there.store.look()
     cut_off = gathering.open_record(state, there.host.name)
     if cut_off is None:
-        return
+        return None
     tell(Progress(text=f"Ending the deploy of {cut_off.release.id} by {cut_off.by}, which was cut off", step="plan"))
     site = HostSite(there, held)
-    await deploying.carry_out(site, there, cut_off, tell, away=f"cut off; {ctx.by} began another deploy")
+    return await deploying.carry_out(site, there, cut_off, tell, away=f"cut off; {ctx.by} began another deploy")
 
 
 class RollbackParams(Params, frozen=True, kw_only=True):

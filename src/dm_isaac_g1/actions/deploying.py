@@ -145,6 +145,8 @@ _WORDS = {"refused": "not deployed", "failed": "not deployed", "rolled-back": "r
 
 
 def _serves(record: Record, entry: HistoryEntry) -> str:
+    if entry.outcome == "refused":
+        return "nothing was changed"
     if entry.outcome == "failed" and record.touched:
         return "look at `dm-g1 deploy status`"
     return f"{record.previous.id} serves" if record.previous is not None else "what served before serves"

@@ -67,6 +67,10 @@ class TestParams(Params, frozen=True, kw_only=True):
         Literal["auto", "nested", "flat", "n1.5", "n1.5-http"], Meta(description="What it speaks; found out else.")
     ] = "auto"
     token_file: TokenFile = None
+    resize: Annotated[
+        Annotated[int, Meta(ge=16, le=4096)] | None,
+        Meta(description="Make pictures smaller before they are sent: the shorter side, in pixels."),
+    ] = None
     plot: Annotated[
         str | None, Meta(description="Save the compared curves as this picture (.png, .svg, .pdf), one an episode.")
     ] = None
@@ -91,7 +95,7 @@ async def test(ctx: Context, params: TestParams) -> AsyncIterator[Event]:
         def connect() -> GrootClient:
             from dm_isaac_g1.inference import GrootClient
 
-            return GrootClient(**target, timeout=params.timeout, dialect=params.dialect)
+            return GrootClient(**target, timeout=params.timeout, dialect=params.dialect, resize=params.resize)
 
         work = Working(lambda work: examine(connect, plan, work))
         async with aclosing(work.events()) as events:  # type: ignore[type-var]
@@ -156,11 +160,11 @@ async def _reached(ctx: Context, params: TestParams, stack: AsyncExitStack) -> d
     if name not in ctx.profile.hosts:
         return {"host": await _address(ctx, name), "port": params.port or PORT, "api_token": token}
     host = await ctx.host(name)
-    port = params.port or host.profile.port
-    await expect_server(host, port)
+    port, address = params.port or host.profile.port, seen_at(host.profile.serve.bind)
+    await expect_server(host, port, address)
     if token is None and host.profile.serve.token_file is not None:
         token = await token_of(host)
-    return {"address": await stack.enter_async_context(host.reach(port)), "api_token": token}
+    return {"address": await stack.enter_async_context(host.reach(port, address)), "api_token": token}
 
 
 async def _address(ctx: Context, name: str) -> str:
@@ -175,9 +179,18 @@ async def _address(ctx: Context, name: str) -> str:
     return name
 
 
-async def expect_server(host: Host, port: int) -> None:
+#: What a server binds to that listens on all addresses -> where it is found on its own machine.
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+def seen_at(bind: str) -> str:
+    """The address of a server on its own machine."""
+    return _ANY.get(bind, bind)
+
+
+async def expect_server(host: Host, port: int, address: str = "127.0.0.1") -> None:
     """That somebody listens on the host's port. Raises HostUnreachable, RemoteFailed."""
-    answer = await host.answers(port)
+    answer = await host.answers(port, address)
     where = f"{host.name}:{port}"
     if answer == "refused":
         raise HostUnreachable("nobody listens there", where=where, fix="`dm-g1 deploy` puts a model into service")

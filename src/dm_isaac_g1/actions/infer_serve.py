@@ -11,43 +11,55 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
-from dm_isaac_g1.actions.data import folder
-from dm_isaac_g1.actions.infer import PORT, Port
+from dm_isaac_g1.actions import infer_process
+from dm_isaac_g1.actions.data import SET, folder
+from dm_isaac_g1.actions.infer import PORT, Port, seen_at
 from dm_isaac_g1.actions.registry import Params, action
 from dm_isaac_g1.core.errors import HostUnreachable, RefusedError, RemoteFailed, UsageError
-from dm_isaac_g1.core.events import Event, Job, Log, Progress, Result
+from dm_isaac_g1.core.events import Event, Job, Progress, Result
 from dm_isaac_g1.core.profile import Host as HostProfile
 from dm_isaac_g1.core.runs import JobState
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
     from dm_isaac_g1.core.runs import JobInfo, JobSpec
+    from dm_isaac_g1.inference.models import ModelFacts
     from dm_isaac_g1.inference.serving import ServerCommand
     from dm_isaac_g1.remote.host import Host
 
-#: Seconds that a server of this machine gets to answer what is under way and leave, before it is killed.
-PATIENCE = 10.0
 #: Where a relative path to a model is looked for on a host, in this order.
 BASES = ("checkpoints", "models", "workspace")
 #: Seconds between two looks at a job that loads a model.
 LOOK_EVERY = 0.5
-#: How log lines of this machine are marked.
-HERE = "here"
 
 
 class ServeParams(Params, frozen=True, kw_only=True):
     model: Annotated[
-        str,
+        str | None,
         Meta(
             description="The model's folder: a checkpoint, or one with policy.json beside a TorchScript or ONNX file. "
             "On a host: absolute, or under its checkpoints or models.",
+            extra={"names": "model"},
         ),
-    ]
+    ] = None
+    replay: Annotated[
+        str | None,
+        Meta(
+            description="Instead of a model: answer what this dataset has recorded, to try a robot's code.", extra=SET
+        ),
+    ] = None
+    proxy: Annotated[
+        str | None,
+        Meta(
+            description="Instead of a model: stand in front of the server at tcp://HOST:PORT, for a token, pings that "
+            "never wait, figures, and no kill."
+        ),
+    ] = None
     on: Annotated[
         str | None, Meta(description="Serve it on this host, where the model lies.", extra={"names": "host"})
     ] = None
@@ -66,6 +78,10 @@ class ServeParams(Params, frozen=True, kw_only=True):
     groot: Annotated[
         str | None, Meta(description="GR00T's checkout, for its checkpoints; on a host the profile says it.")
     ] = None
+    python: Annotated[
+        str | None,
+        Meta(description="The Python that runs the server: GR00T's for its checkpoints; else the profile's."),
+    ] = None
     wait: Annotated[
         float, Meta(description="With --detach: seconds to wait until it serves; 0: not at all.", ge=0, le=3600)
     ] = 30.0
@@ -78,6 +94,10 @@ async def serve(ctx: Context, params: ServeParams) -> AsyncIterator[Event]:
     Nobody else's server is replaced: a port that is taken is refused. What a robot works with is put into service
     by `dm-g1 deploy`.
     """
+    chosen = [name for name in ("model", "replay", "proxy") if getattr(params, name) is not None]
+    if len(chosen) != 1:
+        said = " and ".join(map(ctx.option, chosen)) + " together" if chosen else "nothing to serve"
+        raise UsageError(said, fix=f"say one of {', '.join(map(ctx.option, ('model', 'replay', 'proxy')))}")
     if params.detach and params.on is None:
         raise UsageError("a job runs on a host", fix=f"say {ctx.option('on')} HOST, too")
     go = _here(params) if params.on is None else _there(ctx, params)
@@ -86,109 +106,84 @@ async def serve(ctx: Context, params: ServeParams) -> AsyncIterator[Event]:
             yield event
 
 
-# --- Here -------------------------------------------------------------------------------------------------------------
+# --- Which command ----------------------------------------------------------------------------------------------------
 
 
-async def _here(params: ServeParams) -> AsyncIterator[Event]:
-    from dm_isaac_g1.inference.models import read_local
+def _of_model(
+    params: ServeParams, facts: ModelFacts, path: str, profile: HostProfile, port: int, bind: str
+) -> ServerCommand:
     from dm_isaac_g1.inference.serving import server_command
 
-    path = folder(params.model).absolute()
-    facts = await asyncio.to_thread(read_local, path)
-    here = HostProfile(ssh=HERE, python=sys.executable, groot=params.groot)
-    port, bind = params.port or PORT, params.bind or "127.0.0.1"
-    command = server_command(
-        facts, str(path), here, port=port, bind=bind, embodiment=params.embodiment, token_file=params.token_file
-    )
-    _free(bind, port)
-    process = await asyncio.create_subprocess_exec(
-        *command.argv,
-        cwd=command.cwd,
-        env={**_environment(), **command.env},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        assert process.stdout is not None
-        async with aclosing(_told(command, HERE, _pieces(process.stdout))) as events:  # type: ignore[type-var]
-            async for event in events:
-                yield event
-        code = await process.wait()
-    finally:
-        await _ended(process)
-    yield _left(HERE, facts.name, code)
-
-
-def _free(bind: str, port: int) -> None:
-    """That the port can be bound. Raises RefusedError."""
-    import socket
-
-    with contextlib.closing(socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET)) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((bind, port))
-        except OSError as error:
-            raise RefusedError(
-                f"port {port} cannot be used: {error.strerror}", where=bind, fix="name another with --port"
-            ) from None
-
-
-def _environment() -> dict[str, str]:
-    """This process's, without the user's secrets: the server has no use for them."""
-    import os
-
-    from dm_isaac_g1.core.config import SECRET
-
-    return {name: value for name, value in os.environ.items() if name not in SECRET}
-
-
-async def _pieces(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while data := await stream.read(65536):
-        yield data
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Ask it to end, which answers what is under way first; kill it after PATIENCE."""
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-# --- There ------------------------------------------------------------------------------------------------------------
-
-
-async def _there(ctx: Context, params: ServeParams) -> AsyncIterator[Event]:
-    from dm_isaac_g1.inference.models import read_on_host
-    from dm_isaac_g1.inference.serving import server_command
-
-    name = ctx.hosts.check(str(params.on))
-    yield Progress(text=f"Connecting to {name}", transient=True)
-    host = await ctx.host(name)
-    path = await model_path(host, params.model)
-    yield Progress(text=f"Looking at {path}", transient=True)
-    facts = await read_on_host(host.files, path)
-    serve_as = host.profile.serve
-    port, bind = params.port or host.profile.port, params.bind or serve_as.bind
-    profile = msgspec.structs.replace(host.profile, groot=params.groot or host.profile.groot)
-    command = server_command(
+    return server_command(
         facts,
         path,
         profile,
         port=port,
         bind=bind,
         embodiment=params.embodiment,
-        token_file=params.token_file or serve_as.token_file,
+        token_file=params.token_file or profile.serve.token_file,
     )
+
+
+def _of_ours(
+    params: ServeParams, dataset: str | None, profile: HostProfile, port: int, bind: str
+) -> tuple[ServerCommand, str]:
+    """Our server without a model: the replay of a dataset, or a proxy. The command, and what it is called."""
+    from dm_isaac_g1.inference.serving import OUR_MODULE, READY, ServerCommand
+
+    what = ("--dataset", dataset) if dataset is not None else ("--proxy", str(params.proxy))
+    argv: tuple[str, ...] = (profile.python, "-m", OUR_MODULE, *what, "--port", str(port), "--bind", bind)
+    if token_file := params.token_file or profile.serve.token_file:
+        argv += ("--token-file", token_file)
+    name = f"the replay of {dataset.rpartition('/')[2]}" if dataset is not None else f"the proxy of {params.proxy}"
+    env = {**profile.env, "PYTHONUNBUFFERED": "1"}
+    return ServerCommand(argv=argv, env=env, ready=READY, ours=True), name
+
+
+# --- Here -------------------------------------------------------------------------------------------------------------
+
+
+async def _here(params: ServeParams) -> AsyncIterator[Event]:
+    from dm_isaac_g1.inference.models import read_local
+
+    here = HostProfile(ssh=infer_process.HERE, python=params.python or sys.executable, groot=params.groot)
+    port, bind = params.port or PORT, params.bind or "127.0.0.1"
+    if params.model is not None:
+        path = folder(params.model).absolute()
+        facts = await asyncio.to_thread(read_local, path)
+        command, name = _of_model(params, facts, str(path), here, port, bind), facts.name
+    else:
+        dataset = str(folder(params.replay).absolute()) if params.replay is not None else None
+        command, name = _of_ours(params, dataset, here, port, bind)
+    async with aclosing(infer_process.run(command, name, bind, port)) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+
+
+# --- There ------------------------------------------------------------------------------------------------------------
+
+
+async def _there(ctx: Context, params: ServeParams) -> AsyncIterator[Event]:
+    from dm_isaac_g1.finetuning.trainers.compose import under
+    from dm_isaac_g1.inference.models import read_on_host
+
+    where = ctx.hosts.check(str(params.on))
+    yield Progress(text=f"Connecting to {where}", transient=True)
+    host = await ctx.host(where)
+    given = host.profile
+    profile = msgspec.structs.replace(given, groot=params.groot or given.groot, python=params.python or given.python)
+    port, bind = params.port or given.port, params.bind or given.serve.bind
+    if params.model is not None:
+        path = await model_path(host, params.model)
+        yield Progress(text=f"Looking at {path}", transient=True)
+        facts = await read_on_host(host.files, path)
+        command, name = _of_model(params, facts, path, profile, port, bind), facts.name
+    else:
+        dataset = under(host.path("datasets"), params.replay, "dataset") if params.replay is not None else None
+        command, name = _of_ours(params, dataset, profile, port, bind)
     await _free_there(host, port, bind)
-    run = _job(ctx, params, host, command, facts.name, port) if params.detach else _attended(host, command, facts.name)
+    seen = (port, seen_at(bind))
+    run = _job(ctx, params, host, command, name, seen) if params.detach else _attended(host, command, name)
     async with aclosing(run) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
@@ -214,8 +209,7 @@ async def model_path(host: Host, text: str) -> str:
 
 async def _free_there(host: Host, port: int, bind: str) -> None:
     """That nobody listens on the port. Raises RefusedError, HostUnreachable."""
-    address = "127.0.0.1" if bind in ("0.0.0.0", "127.0.0.1") else bind  # noqa: S104
-    if await host.answers(port, address) != "refused":
+    if await host.answers(port, seen_at(bind)) != "refused":
         raise RefusedError(
             f"port {port} is taken",
             where=host.name,
@@ -241,14 +235,14 @@ async def _attended(host: Host, command: ServerCommand, name: str) -> AsyncItera
                 else:
                     yield data
 
-    async with aclosing(_told(command, host.name, pieces())) as events:  # type: ignore[type-var]
+    async with aclosing(infer_process.told(command, host.name, pieces())) as events:  # type: ignore[type-var]
         async for event in events:
             yield event
-    yield _left(host.name, name, code)
+    yield infer_process.left(host.name, name, code)
 
 
 async def _job(
-    ctx: Context, params: ServeParams, host: Host, command: ServerCommand, name: str, port: int
+    ctx: Context, params: ServeParams, host: Host, command: ServerCommand, name: str, seen: tuple[int, str]
 ) -> AsyncIterator[Event]:
     """As a job that outlives this program; seen until it serves, or ends, or `wait` is over."""
     job = await host.jobs.start(_spec(ctx, host, command, name))
@@ -264,19 +258,19 @@ async def _job(
         if job.state.ended:
             yield Job(job=job)
             raise RemoteFailed(await _why(host, job), where=host.name, fix=logs)
-        if await host.answers(port) == "zmtp":
+        if await host.answers(*seen) == "zmtp":
             state = "serving"
             break
         await asyncio.sleep(LOOK_EVERY)
     data = {
         "id": job.id,
         "host": host.name,
-        "port": port,
+        "port": seen[0],
         "state": state,
         "ours": command.ours,
         "argv": list(command.argv),
     }
-    text = f"{host.name} serves {name} on port {port}" if state == "serving" else f"{host.name} loads {name}"
+    text = f"{host.name} serves {name} on port {seen[0]}" if state == "serving" else f"{host.name} loads {name}"
     yield Result(text=f"{text} (job {job.id})", data=data)
 
 
@@ -309,27 +303,3 @@ async def _why(host: Host, job: JobInfo) -> str:
         if last:
             return f"the server {how}: {clean_bytes(last[-1])[:300]}"
     return f"the server {how}"
-
-
-# --- What a server says -----------------------------------------------------------------------------------------------
-
-
-async def _told(command: ServerCommand, where: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[Event]:
-    """Its output as log lines, and a word when it serves."""
-    from dm_isaac_g1.finetuning.lines import LineSplitter
-    from dm_isaac_g1.remote.clean import clean
-
-    splitter = LineSplitter()
-    async with aclosing(pieces) as said:  # type: ignore[type-var]
-        async for data in said:
-            lines = [clean(line) for line in splitter.feed(data).lines]
-            if lines:
-                yield Log(host=where, source="stdout", lines=tuple(lines))
-            for line in lines:
-                if command.ready and line.startswith(command.ready):
-                    yield Progress(text=f"{where} serves on {line.rpartition(' ')[2]}; Ctrl-C ends it")
-
-
-def _left(where: str, name: str, code: int) -> Result:
-    data: dict[str, Any] = {"host": where, "model": name, "exit": code}
-    return Result(text=f"the server of {name} ended with exit {code}", data=data, code=1 if code else 0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dm_isaac_g1.core.profile import Role
 
 #: What a parameter's value names, so that it can be completed and picked from a list.
-Names = Literal["host", "recipe", "profile", "job", "dataset"]
+Names = Literal["host", "recipe", "profile", "job", "dataset", "model"]
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

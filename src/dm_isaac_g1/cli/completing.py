@@ -49,7 +49,7 @@ def jobs(context: click.Context, parameter: click.Parameter, begun: str) -> list
 
 
 def folders(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """A dataset here is a folder: the shell knows them."""
+    """A dataset or a model here is a folder: the shell knows them."""
     return [CompletionItem(begun, type="dir")]
 
 
@@ -60,6 +60,7 @@ BY_NAMES: dict[str | None, Complete] = {
     "profile": profiles,
     "job": jobs,
     "dataset": folders,
+    "model": folders,
 }
 
 
