@@ -92,17 +92,10 @@ def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_test_says_all_in_text(served: Any, env: dict[str, str], recording: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     port, _ = served
-    words = ["--host", "127.0.0.1", "--port", str(port), "--dataset", str(recording), "--trajectories", "0,1"]
-    words += [
-        "--seconds",
-        "0.2",
-        "--clients",
-        "2",
-        "--plot",
-        str(tmp_path / "a.png"),
-        "--out",
-        str(tmp_path / "a.json"),
-    ]
+    words = (
+        f"--host 127.0.0.1 --port {port} --trajectories 0,1 --seconds 0.2 --clients 2 --keys waist,left_hand".split()
+    )
+    words += ["--dataset", str(recording), "--plot", str(tmp_path / "a.png"), "--out", str(tmp_path / "a.json")]
     done = run(env, "infer", "test", *words)
     assert done.returncode == 0, done.stderr
     said = done.stdout
