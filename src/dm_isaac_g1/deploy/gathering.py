@@ -10,7 +10,7 @@ import msgspec
 
 from dm_isaac_g1.core.deployments import Release, Unfinished
 from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable
-from dm_isaac_g1.deploy import preflight, record
+from dm_isaac_g1.deploy import lease, preflight, record
 from dm_isaac_g1.deploy.manifest import Manifest, manifest_of
 from dm_isaac_g1.deploy.record import Record, Source
 from dm_isaac_g1.deploy.runtimes import choose
@@ -112,7 +112,7 @@ async def gather(
         history=state.history,
         releases=state.releases,
         unfinished=_unfinished(state, host.name),
-        locked=state.lock.owner if state.lock is not None else None,
+        locked=_locked(state),
         candidate=candidate,
         refused=tuple(refused),
     )
@@ -161,6 +161,14 @@ async def _cannot(there: Place, model: ModelFacts, release: Release) -> list[str
         raise
     except DmG1Error as error:
         return [_said(error)]
+
+
+def _locked(state: StoreState) -> str | None:
+    """Who has the lock; not a console of this machine that is gone: its lock is ours to take."""
+    if state.lock is None or lease.left_behind(state.lock.txn) is not None:
+        return None
+    left = max(0.0, state.lock.until - state.now)
+    return f"{state.lock.owner} (or was, and their console is gone: then their right ends in {left:.0f} s)"
 
 
 def _unfinished(state: StoreState, where: str) -> Unfinished | None:

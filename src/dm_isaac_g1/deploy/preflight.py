@@ -94,7 +94,7 @@ def _memory(facts: Facts) -> list[str]:
 def _lock(facts: Facts) -> list[str]:
     if facts.locked is None:
         return []
-    return [f"{facts.locked} is deploying there just now; wait until that has ended"]
+    return [f"somebody is deploying there just now: {facts.locked}"]
 
 
 #: In the order in which they are shown.

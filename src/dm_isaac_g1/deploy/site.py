@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dm_isaac_g1.core.deployments import Health, HistoryEntry, Release
@@ -22,6 +22,7 @@ from dm_isaac_g1.deploy.transfer.copying import copy
 from dm_isaac_g1.inference import models
 
 if TYPE_CHECKING:
+    from dm_isaac_g1.deploy.store import Damage
     from dm_isaac_g1.deploy.transfer.copying import Copied, CopyProgress
     from dm_isaac_g1.inference.models import ModelFacts
     from dm_isaac_g1.remote.host import Host
@@ -80,17 +81,24 @@ class HostSite:
         return await copy(self._source, source.folder, self._store, manifest, record_.id, tell=told)
 
     async def verify(self, record_: Record) -> Release:
-        if record_.what == "deploy":
-            return await self._store.commit(record_.id, await self._manifest_of(record_), record_.release)
-        damaged = await self._store.verify(record_.release.id)
-        if damaged:
-            lines = "; ".join(each.line() for each in damaged[:3])
-            raise RefusedError(
-                f"{record_.release.id} is damaged: {lines}",
-                where=self._host.name,
-                fix="deploy its checkpoint again: only what is damaged is sent",
-            )
-        return record_.release
+        """Every byte is read again: what lay there already may have rotted, and is then sent once more."""
+        release = record_.release
+        if record_.what == "rollback":
+            self._insist(record_, await self._store.verify(release.id))
+            return release
+        manifest = await self._manifest_of(record_)
+        release = await self._store.commit(record_.id, manifest, release)
+        if await self._store.verify(release.id):
+            await self.copy(record_, _quiet)
+            release = await self._store.commit(record_.id, manifest, release)
+            self._insist(record_, await self._store.verify(release.id))
+        return release
+
+    def _insist(self, record_: Record, damage: Sequence[Damage]) -> None:
+        if damage:
+            lines = "; ".join(each.line() for each in damage[:3])
+            fix = "deploy its checkpoint again: only what is damaged is sent"
+            raise RefusedError(f"{record_.release.id} is damaged: {lines}", where=self._host.name, fix=fix)
 
     async def _manifest_of(self, record_: Record) -> Manifest:
         """The manifest of what is to be sent; the source must still be what was planned."""
@@ -193,6 +201,10 @@ class HostSite:
             words = ""
         last = words.strip().rpartition("\n")[2][:300]
         return f"it ended while loading{f': {last}' if last else ''}"
+
+
+def _quiet(progress: Progress) -> None:
+    """Nobody asked how far it is."""
 
 
 Alive = Callable[[], Awaitable[str | None]]
