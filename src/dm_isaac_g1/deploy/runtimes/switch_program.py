@@ -23,6 +23,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,6 +45,8 @@ DETACHED = (
 )
 #: Seconds between two looks at the port of a server that loads.
 TICK = 0.1
+#: Exchanges that have ended whose outcome is kept.
+KEPT = 20
 #: Name -> text of all programs of the exchange; DETACHED fills it.
 SOURCES: dict[str, str] = {}
 
@@ -108,6 +111,7 @@ def begin(folder: str, plan: dict[str, Any], programs: dict[str, str]) -> None:
     if read(folder, "outcome.json") is not None:
         return
     if read(folder, "plan.json") is None:
+        forget(os.path.dirname(folder))
         write(folder, "program.json", programs)
         write(folder, "plan.json", plan)
     if alive(folder):
@@ -131,6 +135,16 @@ def begin(folder: str, plan: dict[str, Any], programs: dict[str, str]) -> None:
     os.close(told)
     os.read(ready, 1)  # it has the lock, or is gone
     os.close(ready)
+
+
+def forget(parent: str) -> None:
+    """Of the exchanges that have ended, the last few stay: whoever began one may still ask how it ended."""
+    ended = []
+    for name in os.listdir(parent):
+        with contextlib.suppress(OSError):
+            ended.append((os.stat(os.path.join(parent, name, "outcome.json")).st_mtime, name))
+    for _, name in sorted(ended)[:-KEPT]:
+        shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 
 
 def alive(folder: str) -> bool:
@@ -230,7 +244,7 @@ class Exchange:
             self.attempt(self.driver.unprepare)
             return dict(self.verdict(False, said(error)), back=True, outage_s=0.0)
         try:
-            if "stopped" not in self.progress:
+            if "stopped" not in self.progress and self.driver.had_old():
                 self.note(stopped=time.time())
             self.driver.stop_old()
             self.note(started=time.time())

@@ -28,6 +28,8 @@ ASK_S = 10.0
 SLACK_S = 120.0
 #: How often an exchange that died is begun again.
 DEATHS = 3
+#: The programs run with Python 3.8, too; a text has this line at its beginning or not at all.
+FUTURE = "from __future__ import annotations\n"
 _PARTS = ("process", "docker", "compose")
 
 
@@ -49,18 +51,13 @@ def programs() -> dict[str, str]:
     """All that an exchange needs on a host, which may have to do it again without us."""
     return {
         "switch": _text("switch"),
-        "drivers": "\n".join([*(body(_text(name)) for name in _PARTS), _DRIVERS]),
+        "drivers": "\n".join([FUTURE, *(_text(name).replace(FUTURE, "", 1) for name in _PARTS), _DRIVERS]),
         "supervisor": hands.program("supervisor"),
         "hands": hands.program("hands"),
     }
 
 
 _DRIVERS = "DRIVERS = {'process': Process, 'docker': Docker, 'compose': Compose}\n"
-
-
-def body(text: str) -> str:
-    """A part without its `from __future__` line, which only a file's beginning may have."""
-    return text.replace("from __future__ import annotations\n", "", 1)
 
 
 def folder(home: Home, txn: str, what: What) -> str:
