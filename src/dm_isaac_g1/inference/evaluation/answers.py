@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dm_isaac_g1.inference.evaluation.results import EvaluationError, Taken
 
+T = TypeVar("T")
+
+#: Keys and steps of a modality that are looked at, and moments of an observation at most.
+MOST, MOMENTS = 4096, 64
 #: The modalities of a config, and what N1.5 and the sim wrapper put before their keys.
 _PREFIXES = ("video.", "state.", "action.")
 
@@ -21,8 +25,10 @@ def taken(modality: Any) -> Taken:
     """
     modality = modality if isinstance(modality, Mapping) else {}
     configs = {name: modality.get(name) for name in ("video", "state", "action", "language")}
-    keys = {name: tuple(bare(str(key)) for key in _list(config, "modality_keys")) for name, config in configs.items()}
-    deltas = {name: tuple(map(int, _list(config, "delta_indices"))) for name, config in configs.items()}
+    keys = {name: tuple(bare(key) for key in _list(config, "modality_keys", str)) for name, config in configs.items()}
+    deltas = {name: tuple(_list(config, "delta_indices", int)) for name, config in configs.items()}
+    if max(len(deltas["video"]), len(deltas["state"])) > MOMENTS:
+        raise EvaluationError(f"the server wants more than {MOMENTS} moments in an observation")
     if not keys["action"] or not deltas["action"]:
         raise EvaluationError("the server's modality config says of no action", fix="is it a policy server?")
     return Taken(
@@ -52,8 +58,8 @@ def chunk(answer: Any, groups: Sequence[str], *, at: str = "") -> dict[str, NDAr
     where = f" {at}" if at else ""
     missing = [group for group in groups if group not in actions]
     if missing:
-        there = ", ".join(actions) or "nothing"
-        raise EvaluationError(f"the answer{where} lacks {', '.join(missing)} (it has {there})")
+        there = _told(actions) or "nothing"
+        raise EvaluationError(f"the answer{where} lacks {_told(missing)} (it has {there})")
     found: dict[str, NDArray[np.floating]] = {}
     for group in groups:
         value = actions[group]
@@ -73,6 +79,14 @@ def chunk(answer: Any, groups: Sequence[str], *, at: str = "") -> dict[str, NDAr
     return found
 
 
-def _list(config: Any, name: str) -> list[Any]:
+def _list(config: Any, name: str, kind: type[T]) -> list[T]:
+    """What of it is of that kind: a server may send anything."""
     value = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
-    return list(value) if isinstance(value, list | tuple) else []
+    listed = value[:MOST] if isinstance(value, list | tuple) else ()
+    return [each for each in listed if isinstance(each, kind)]
+
+
+def _told(names: Iterable[str]) -> str:
+    """Names of a server's in an error: not all of a thousand."""
+    listed = [name[:60] for name in names]
+    return ", ".join(listed[:20]) + (", …" if len(listed) > 20 else "")
