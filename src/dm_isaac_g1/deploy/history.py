@@ -38,16 +38,14 @@ def entry(record: Record, outcome: Outcome, *, now: float, outage_s: float | Non
 def before(history: Sequence[HistoryEntry], releases: Iterable[Release], current: str | None) -> Release | None:
     """The release that served before `current`, as far as it is still there. `history`: newest first."""
     there = {release.id: release for release in releases}
-    seen = current is None
-    for each in history:
-        if each.outcome != "done":
-            continue
-        if seen and each.release != current and each.release in there:
-            return there[each.release]
-        if each.release == current:
-            seen = True
-            if each.previous != current and each.previous in there:
-                return there[each.previous]
+    done = [each for each in history if each.outcome == "done"]
+    last = next(
+        (place for place, each in enumerate(done) if each.release == current), 0 if current is None else len(done)
+    )
+    for each in done[last:]:
+        for id in (each.release, each.previous):
+            if id is not None and id != current and id in there:
+                return there[id]
     return None
 
 
