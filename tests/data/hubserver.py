@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LFS = (".parquet", ".mp4")
+LFS = (".parquet", ".mp4", ".safetensors")
 
 
 @dataclass
@@ -166,8 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
             )
             self._send(repo, name, fault)
             return
-        api = path.startswith("/api/datasets/")
-        owner, name, *rest = path.removeprefix("/api/datasets/" if api else "/datasets/").split("/")
+        # Models stand at the root, datasets below their own name.
+        api = path.startswith("/api/")
+        path = path.removeprefix("/api").removeprefix("/datasets").removeprefix("/models" if api else "")
+        owner, name, *rest = path.removeprefix("/").split("/")
         asked = f"{owner}/{name}"
         if asked in self.hub.renamed:
             target = self.path.replace(asked, self.hub.renamed[asked], 1)
