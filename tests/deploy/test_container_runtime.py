@@ -314,6 +314,7 @@ async def test_on_a_network_of_its_own_the_candidate_is_asked_at_its_own_address
         with Robot(port).asking() as robot:
             robot.ready(1.0)
             assert await runtime.check(launch(two, "t")) == ()
+            assert len((await runtime.around()).clients) == 1
             candidate = await runtime.start_candidate(launch(two, "t"))
             assert candidate.port == 5555 and candidate.address != "127.0.0.1"
             assert (await tried(host, candidate)).ok

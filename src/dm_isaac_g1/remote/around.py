@@ -44,12 +44,21 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     spare: int | None = None
 
 
-async def around(runtime: Runtime, port: int, *, python: str = "python3", timeout: float = 30.0) -> Around:
+async def around(
+    runtime: Runtime,
+    port: int,
+    *,
+    inside: tuple[int, int] | None = None,
+    python: str = "python3",
+    timeout: float = 30.0,
+) -> Around:
     """As commands of `runtime` see it: a container on a network of its own sees its own ports.
 
-    Raises RemoteFailed, HostUnreachable, DockerUnavailable.
+    `inside`: (pid, port) of a server in such a container, whose clients are seen from there only. Raises RemoteFailed,
+    HostUnreachable, DockerUnavailable.
     """
-    answer = await hands.ask(runtime, "around", {"port": port}, python=python, timeout=timeout)
+    args = {"port": port, **({"inside": inside[0], "inner": inside[1]} if inside is not None else {})}
+    answer = await hands.ask(runtime, "around", args, python=python, timeout=timeout)
     return read(answer, runtime.where)
 
 

@@ -19,10 +19,13 @@ ESTABLISHED, LISTEN = "01", "0A"
 SPARE = 200
 
 
-def connections() -> list[tuple[str, str, int, str, int, str]]:
-    """(state, local address, local port, remote address, remote port, inode) of all TCP sockets. proc(5)."""
+def connections(pid: object = "self") -> list[tuple[str, str, int, str, int, str]]:
+    """(state, local address, local port, remote address, remote port, inode) of all TCP sockets. proc(5).
+
+    `pid`: as that process sees them, which may be in a container with a network of its own.
+    """
     found = []
-    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for name in (f"/proc/{pid}/net/tcp", f"/proc/{pid}/net/tcp6"):
         try:
             with open(name) as file:
                 lines = file.read().splitlines()[1:]
@@ -127,9 +130,15 @@ def main(args: dict[str, Any]) -> None:
         pid = pids.get(each[5])
         listening.append(dict(process(pid) if pid else {}, address=each[1]))
     free, total = memory()
+    asked = [(connections(args["inside"]), args["inner"])] if args.get("inside") else [(sockets, port)]
     answer = {
         "listening": listening,
-        "clients": [f"{each[3]}:{each[4]}" for each in sockets if each[0] == ESTABLISHED and each[2] == port],
+        "clients": [
+            f"{each[3]}:{each[4]}"
+            for seen, where in asked
+            for each in seen
+            if each[0] == ESTABLISHED and each[2] == where
+        ],
         "memory_free": free,
         "memory_total": total,
         "arch": os.uname().machine,

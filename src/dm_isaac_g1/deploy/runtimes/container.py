@@ -16,6 +16,7 @@ from dm_isaac_g1.core.errors import RefusedError, UsageError
 from dm_isaac_g1.deploy.runtimes import cmdline, likeness, mounts
 from dm_isaac_g1.deploy.runtimes.by_engine import ANYWHERE, LOOPBACK, ByEngine, running, started
 from dm_isaac_g1.deploy.runtimes.served import STOP_S, Launch, Served, Switched
+from dm_isaac_g1.remote.around import Around, around
 from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.engine import Json, address
 from dm_isaac_g1.remote.host import Host
@@ -60,6 +61,13 @@ class ContainerRuntime(ByEngine):
         except RefusedError as error:
             problems.append(error.line())
         return (*problems, *await self._image_problems(str(container.get("Image") or "")))
+
+    async def around(self) -> Around:
+        container = await self._find()
+        pid = ((container or {}).get("State") or {}).get("Pid")
+        on_host = ((container or {}).get("HostConfig") or {}).get("NetworkMode") == "host"
+        inside = (pid, self._inner(container)) if container and isinstance(pid, int) and pid and not on_host else None
+        return await around(self._host.host_runtime, self._port, inside=inside)
 
     async def current(self) -> Served | None:
         container = await self._find()
