@@ -23,6 +23,7 @@ from dm_isaac_g1.core.errors import RefusedError
 from dm_isaac_g1.deploy import health
 from dm_isaac_g1.deploy.runtimes import choose, mounts
 from dm_isaac_g1.deploy.runtimes.container import ContainerRuntime
+from dm_isaac_g1.deploy.runtimes.process import ProcessRuntime
 from dm_isaac_g1.deploy.runtimes.served import Served
 from dm_isaac_g1.remote.host import Host, open_host
 from required import require_sshd
@@ -297,6 +298,7 @@ async def test_a_server_that_is_deaf_to_sigterm_does_not_lengthen_the_outage(
 
 
 async def test_on_a_network_of_its_own_the_candidate_is_asked_at_its_own_address(
+    server: openssh.Sshd,
     host: Host,
     engine: Engine,  # noqa: F811
     runtime: ContainerRuntime,
@@ -305,9 +307,9 @@ async def test_on_a_network_of_its_own_the_candidate_is_asked_at_its_own_address
     port: int,
 ) -> None:
     one, two = release(models, "one", value=1.0), release(models, "two", value=2.0)
-    made = engine.docker("network", "create", f"lan{port}", check=False)
-    if made.returncode:
-        pytest.skip(f"no bridge networks here: {made.stderr.decode().strip()}")
+    network = engine.docker("network", "create", f"lan{port}", check=False)
+    if network.returncode:
+        pytest.skip(f"no bridge networks here: {network.stderr.decode().strip()}")
     words = (sys.executable, str(SERVER), "--model", f"/models/rel/{one.id}", "--port", "5555", "--bind", "0.0.0.0")
     start(one.id, "-p", f"127.0.0.1:{port}:5555", network=f"lan{port}", command=words)
     try:
@@ -323,6 +325,13 @@ async def test_on_a_network_of_its_own_the_candidate_is_asked_at_its_own_address
             done = await runtime.switch(launch(two, "t"))
             robot.wait(2.0)
             assert done.ok and done.load_s is not None and robot.gap() <= done.load_s + 1.0
+        inside = profile.DockerRuntime(docker=profile.Docker(container=f"groot-{port}", socket=engine.socket))
+        paths = profile.Paths(workspace="/root", models="/models")
+        made = msgspec.structs.replace(host.profile, runtime=inside, paths=paths)
+        async with open_host("spark", made, ssh_config=str(server.config)) as there:
+            await there.ready(20)
+            [problem] = await ProcessRuntime(there).check(launch(two, "t"))
+            assert "network of its own" in problem and "bind: 0.0.0.0" in problem
     finally:
         engine.docker("rm", "-f", f"groot-{port}", f"groot-{port}-prev", check=False)
         engine.docker("network", "rm", f"lan{port}", check=False)
@@ -354,6 +363,7 @@ async def test_where_the_containers_command_names_no_model_a_process_in_it_serve
         with pytest.raises(RefusedError, match="lies in the container itself"):
             mounts.outside(mounts.read(engine.inspect(f"groot-{port}")), "/root/models", where="spark")
         one, two = (launch(release(models, name, value=value), name) for name, value in (("one", 1.0), ("two", 2.0)))
+        assert await runtime.check(one) == ()
         assert (await tried(there, await runtime.start_candidate(one))).ok
         await runtime.drop_candidate("one")
         assert (await runtime.switch(one)).ok

@@ -64,8 +64,22 @@ class ProcessRuntime:
         return await around.around(self._host.runtime, self._port)
 
     async def check(self, launch: Launch) -> tuple[str, ...]:
+        problems = []
         found = await self.current()
-        return (_foreign(found),) if found is not None and found.foreign else ()
+        if found is not None and found.foreign:
+            problems.append(_foreign(found))
+        container = await self._container()
+        if container is not None:
+            try:
+                mounts.inside(mounts.read(container), launch.release.path, where=self._host.name)
+            except RefusedError as error:
+                problems.append(error.line())
+            if engine.address(container) and self._serve.bind == LOOPBACK:
+                problems.append(
+                    "the container has a network of its own, and nobody outside would reach a server on its "
+                    f"{LOOPBACK}; set `serve: {{bind: 0.0.0.0}}` for the host"
+                )
+        return tuple(problems)
 
     async def current(self) -> Served | None:
         jobs = await self._jobs("main")
