@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import json
 import os
 import random
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dm_isaac_g1.deploy import disk_program, manifest_program, objects_program, store_program
+from dm_isaac_g1.deploy import disk_program, manifest_program, objects_program, program, store_program
 from dm_isaac_g1.deploy.disk_program import Refused
 from dm_isaac_g1.deploy.transfer import local_program, send_program
 
@@ -296,6 +300,28 @@ def test_a_stream_that_makes_no_sense_is_refused(pair: Pair) -> None:
         with pytest.raises(Refused):
             pair.receive(stream + b"\0" * 100)
     assert list((Path(pair.store.root) / ".staging" / "parts").iterdir()) == []
+
+
+def test_programs_for_hosts_are_written_for_python_3_8_and_its_standard_library() -> None:
+    for name, source in program.parts():
+        for node in ast.walk(ast.parse(source, name, feature_version=(3, 8))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [each.name for each in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                for module in modules:
+                    assert module.split(".")[0] in sys.stdlib_module_names or module.startswith("dm_isaac_g1.deploy")
+
+
+@pytest.mark.parametrize("op", program.NEEDS)
+def test_a_question_is_sent_with_all_the_parts_that_it_needs(op: str, tmp_path: Path) -> None:
+    root = str(tmp_path / "models")
+    asked = program.question(op, root, None, {"nothing": "of use"})
+    done = subprocess.run(
+        ["python3", "-I", "-S", "-u", "-c", program.BOOT],
+        input=json.dumps(asked).encode() + b"\n",
+        capture_output=True,
+        timeout=60,
+    )
+    assert b"unexpected keyword argument 'nothing'" in done.stderr, done.stderr.decode()
 
 
 def test_links_in_place_of_a_stores_folders_are_refused(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ class Inside:
         self.folder = os.path.expanduser(folder)
         if not os.path.isdir(self.folder):
             raise Refused(f"no such folder: {self.folder}", "missing")
+        self.real = os.path.realpath(self.folder)
         self._roots = tuple(os.path.realpath(root).rstrip("/") + "/" for root in [self.folder, *(also or [])])
 
     def open(self, path: str) -> int:

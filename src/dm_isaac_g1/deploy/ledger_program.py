@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ def acquire(store: Store, owner: str, lease_s: float, txn: str = "") -> Row:
         held = store.lock()
         if held is not None and (store.token is None or held.get("token") != store.token):
             raise held_by(held)
-        token = store.token or secrets.token_hex(16)
+        token = store.token or os.urandom(16).hex()
         until = time.time() + lease_s
         write_json(store.path("lock"), {"owner": owner, "txn": txn, "token": token, "until": until}, 0o600)
     if store.token is None:

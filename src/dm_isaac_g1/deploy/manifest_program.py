@@ -13,13 +13,12 @@ import hashlib
 import os
 import stat
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.deploy.disk_program import Inside, Refused, Telling, check_paths, read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 #: Bytes that are read and hashed at once: they stay in the processor's cache.
 BLOCK = 1 << 20
@@ -46,23 +45,31 @@ def manifest(
     known = read_json(cache)
     known = known if isinstance(known, dict) else {}
     begun, stats, chunks = time.time(), {}, {}
+    plain: dict[str, bool] = {}
     for name in names:
-        stats[name] = look(inside, name)
+        stats[name] = look(inside, name, plain)
         entry = known.get(f"{stamp(stats[name])} {chunk}")
         if isinstance(entry, list) and len(entry) == -(-stats[name].st_size // chunk):
             chunks[name] = entry
     todo = [name for name in names if name not in chunks]
     telling = Telling(sum(stats[name].st_size for name in todo))
-    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
-        for done in pool.map(lambda batch: hashed(inside, batch, stats, telling.add), batches(stats, todo, chunk)):
-            for name, digest in done:
-                chunks.setdefault(name, []).append(digest)
+    for done in in_threads(lambda batch: hashed(inside, batch, stats, telling.add), batches(stats, todo, chunk)):
+        for name, digest in done:
+            chunks.setdefault(name, []).append(digest)
     more = {}
     for name in todo:
         if begun - max(stats[name].st_mtime, stats[name].st_ctime) > SETTLED_S:
             more[f"{stamp(stats[name])} {chunk}"] = chunks.setdefault(name, [])
     remember(cache, known, more)
     return {"files": [row(name, stats[name].st_size, chunks.get(name, [])) for name in names], "hashed": telling.done}
+
+
+def in_threads(work: Callable[[Any], Any], tasks: list[Any]) -> Iterator[Any]:
+    """The results, in order. hashlib and reading let other threads run."""
+    from concurrent.futures import ThreadPoolExecutor  # only here: it costs a small program's start
+
+    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
+        yield from pool.map(work, tasks)
 
 
 def row(name: str, size: int, chunks: list[str]) -> dict[str, Any]:
@@ -130,13 +137,16 @@ def walk(folder: str) -> list[str]:
     return found
 
 
-def look(inside: Inside, name: str) -> os.stat_result:
-    """What a file is. Only what is no link is believed without opening it."""
+def look(inside: Inside, name: str, plain: dict[str, bool]) -> os.stat_result:
+    """What a file is. Where no link leads to it, it need not be opened. `plain`: folders known to be none."""
+    folder = os.path.dirname(name)
+    if folder not in plain:
+        plain[folder] = os.path.realpath(f"{inside.folder}/{folder}") == os.path.normpath(f"{inside.real}/{folder}")
     try:
         found = os.lstat(f"{inside.folder}/{name}")
     except FileNotFoundError:
         raise Refused(f"{name} is not in {inside.folder}", "missing") from None
-    if stat.S_ISREG(found.st_mode) and "/" not in name:
+    if stat.S_ISREG(found.st_mode) and plain[folder]:
         return found
     with inside.opened(name) as fd:
         return os.fstat(fd)

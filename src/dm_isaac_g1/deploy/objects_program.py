@@ -19,7 +19,6 @@ import os
 import queue
 import struct
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.deploy.disk_program import (
@@ -32,7 +31,7 @@ from dm_isaac_g1.deploy.disk_program import (
     make_folder,
     sync_all,
 )
-from dm_isaac_g1.deploy.manifest_program import sha256, whole
+from dm_isaac_g1.deploy.manifest_program import in_threads, sha256, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,19 +98,27 @@ class Content:
         except FileNotFoundError:
             return False
 
-    def claimed(self, row: Row) -> set[int]:
-        """Chunks that a part is said to have."""
+    def arriving(self) -> set[str]:
+        """What lies among the parts: asked once, where there may be thousands."""
+        try:
+            return set(os.listdir(self.parts))
+        except FileNotFoundError:
+            return set()
+
+    def claimed(self, row: Row, there: set[str]) -> set[int]:
+        """Chunks that a part is said to have. `there`: what `arriving` said."""
+        if row["sha256"] not in there:
+            return set()
         try:
             size = os.lstat(self.part(row["sha256"])).st_size
         except FileNotFoundError:
             return set()
         count = len(row["chunks"])
-        try:
-            with open(self.journal(row), "rb") as file:
-                # A line that was cut off is not counted: its number would be another one's.
-                lines = file.read().split(b"\n")[:-1]
-        except FileNotFoundError:
+        if row["sha256"] + ".chunks" not in there:
             return {0} if count == 1 and size == row["bytes"] else set()
+        with open(self.journal(row), "rb") as file:
+            # A line that was cut off is not counted: its number would be another one's.
+            lines = file.read().split(b"\n")[:-1]
         return {int(line) for line in lines if line.isdigit() and int(line) < count}
 
     def claim(self, row: Row, chunks: set[int]) -> None:
@@ -131,8 +138,11 @@ class Content:
     def journal(self, row: Row) -> str:
         return self.part(row["sha256"]) + ".chunks"
 
-    def write(self, row: Row, index: int, chunk: int, data: memoryview) -> None:
-        """A chunk that is known to be right, to its place. Any number of times."""
+    def write(self, row: Row, index: int, chunk: int, data: memoryview, journalled: bool = False) -> None:
+        """A chunk that is known to be right, to its place. Any number of times.
+
+        `journalled`: there is a journal of it, though it is its file's only chunk (it was damaged before).
+        """
         fd = os.open(self.part(row["sha256"]), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             at = index * chunk
@@ -141,9 +151,8 @@ class Content:
                 data, at = data[sent:], at + sent
         finally:
             os.close(fd)
-        journal = self.journal(row)
-        if len(row["chunks"]) > 1 or os.path.exists(journal):
-            with open(journal, "ab", buffering=0) as file:
+        if len(row["chunks"]) > 1 or journalled:
+            with open(self.journal(row), "ab", buffering=0) as file:
                 file.write(b"%d\n" % index)
 
     def sound(
@@ -173,10 +182,10 @@ def unique(manifest: Row) -> list[tuple[int, Row]]:
 
 def missing(content: Content, manifest: Row) -> Row:
     """{"chunks": [[file, [chunk, ...]]], "bytes"} that are not there, as far as is said; reads no content."""
-    rows, total = [], 0
+    rows, total, there = [], 0, content.arriving()
     for place, row in unique(manifest):
         if not content.has(row):
-            claimed = content.claimed(row)
+            claimed = content.claimed(row, there)
             wanted = [index for index in range(len(row["chunks"])) if index not in claimed]
             total += sum(length(row, index, manifest["chunk"]) for index in wanted)
             if wanted:
@@ -187,7 +196,8 @@ def missing(content: Content, manifest: Row) -> Row:
 def prepare(content: Content, manifest: Row) -> Row:
     """The same, after everything in parts was hashed again; refused where the rest would not fit on the disk."""
     chunk = manifest["chunk"]
-    claims = [(row, content.claimed(row)) for _, row in unique(manifest) if not content.has(row)]
+    there = content.arriving()
+    claims = [(row, content.claimed(row, there)) for _, row in unique(manifest) if not content.has(row)]
     tasks = [(row, index) for row, claimed in claims for index in sorted(claimed)]
     telling = Telling(sum(length(row, index, chunk) for row, index in tasks))
 
@@ -195,11 +205,10 @@ def prepare(content: Content, manifest: Row) -> Row:
         row, index = task
         return content.sound(content.part(row["sha256"]), row, index, chunk, telling.add)
 
-    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
-        bad = [task for task, good in zip(tasks, pool.map(judge, tasks)) if not good]  # noqa: B905  Python 3.8
+    bad = [task for task, good in zip(tasks, in_threads(judge, tasks)) if not good]  # noqa: B905  Python 3.8
     for row, claimed in claims:
         wrong = {index for each, index in bad if each is row}
-        if wrong or content.torn(row):
+        if wrong or (row["sha256"] + ".chunks" in there and content.torn(row)):
             content.claim(row, claimed - wrong)
     found = missing(content, manifest)
     free, needed = free_bytes(content.root), int(found["bytes"] * (1 + MARGIN))
@@ -226,6 +235,7 @@ class Arriving:
         self._content = content
         self._manifest = manifest
         self._chunk = manifest["chunk"]
+        self._journalled = {name[:-7] for name in content.arriving() if name.endswith(".chunks")}
         most = max((length(row, 0, self._chunk) for row in manifest["files"]), default=0)
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         for _ in range(2):
@@ -278,7 +288,7 @@ class Arriving:
             self.bad.append([place, index])
             self._free.put(buffer)
         elif size < ASIDE:
-            self._content.write(row, index, self._chunk, data)
+            self._content.write(row, index, self._chunk, data, row["sha256"] in self._journalled)
             self._free.put(buffer)
         else:
             self._work.put((row, index, data, buffer))
@@ -293,7 +303,7 @@ class Arriving:
             row, index, data, buffer = task
             try:
                 if self._problem is None:
-                    self._content.write(row, index, self._chunk, data)
+                    self._content.write(row, index, self._chunk, data, row["sha256"] in self._journalled)
             except OSError as error:
                 self._problem = error
             self._free.put(buffer)
@@ -334,9 +344,10 @@ def settle(content: Content, manifest: Row) -> None:
         os.chmod(part, 0o444)
     if todo:
         sync_all(content.root)
+    there = content.arriving()
     for row in todo:
         os.rename(content.part(row["sha256"]), content.object(row["sha256"]))
-        with contextlib.suppress(FileNotFoundError):
+        if row["sha256"] + ".chunks" in there:
             os.unlink(content.journal(row))
 
 
@@ -354,8 +365,7 @@ def damaged(content: Content, folder: str, manifest: Row) -> list[Row]:
         row, index = task
         return content.sound(os.path.join(folder, row["path"]), row, index, chunk, telling.add)
 
-    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
-        wrong = [task for task, good in zip(tasks, pool.map(judge, tasks)) if not good]  # noqa: B905  Python 3.8
+    wrong = [task for task, good in zip(tasks, in_threads(judge, tasks)) if not good]  # noqa: B905  Python 3.8
     found: dict[str, Row] = {}
     for row, index in wrong:
         found.setdefault(row["path"], {"path": row["path"], "chunks": []})["chunks"].append(index)

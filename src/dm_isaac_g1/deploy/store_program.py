@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -149,7 +148,7 @@ def commit(store: Store, txn: str, manifest: Any, release: Row) -> Row:
         if not os.path.isdir(final):
             erase(beside)
             os.mkdir(beside, 0o755)
-            fill(store.content, checked, beside)
+            fill(store.content, checked, beside, fresh=True)
             write_json(store.record(name), {"release": release, "manifest": checked})
             os.rename(beside, final)
         else:
@@ -161,26 +160,40 @@ def commit(store: Store, txn: str, manifest: Any, release: Row) -> Row:
     return {"path": final}
 
 
-def fill(content: Content, manifest: Row, folder: str) -> None:
-    """Each file of the manifest, at its place in `folder`: the object itself, or a copy where there are no links."""
+def mended(source: str, path: str) -> bool:
+    """Whether a release's file is the object already. What a killed one before left beside it is gone after."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + ".dm-g1-new")
+    try:
+        return os.path.samestat(os.stat(source), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def fill(content: Content, manifest: Row, folder: str, fresh: bool = False) -> None:
+    """Each file of the manifest, at its place in `folder`: the object itself, or a copy where there are no links.
+
+    `fresh`: nothing is in the folder, and nobody sees it yet.
+    """
     folders = {folder}
     for row in manifest["files"]:
         source, path = content.object(row["sha256"]), os.path.join(folder, row["path"])
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(source), os.lstat(path)):
-                continue
-        here = folder
-        for part in row["path"].split("/")[:-1]:
-            here = make_folder(os.path.join(here, part))
-            folders.add(here)
-        new = path + ".dm-g1-new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)
+        if not fresh and mended(source, path):
+            continue
+        if os.path.dirname(path) not in folders:
+            here = folder
+            for part in row["path"].split("/")[:-1]:
+                here = make_folder(os.path.join(here, part))
+                folders.add(here)
+        new = path if fresh else path + ".dm-g1-new"
         try:
             os.link(source, new)
         except OSError:
+            import shutil
+
             shutil.copyfile(source, new)
-        os.rename(new, path)
+        if not fresh:
+            os.rename(new, path)
     for each in folders:
         sync_folder(each)
 

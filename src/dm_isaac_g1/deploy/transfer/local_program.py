@@ -31,7 +31,7 @@ def take(store: Store, txn: str, folder: str, wanted: list[Any], also: list[str]
     rows = [(manifest["files"][place], place, chunks) for place, chunks in wanted]
     telling = Telling(sum(length(row, index, chunk) for row, _, chunks in rows for index in chunks))
     bad = []
-    inside = Inside(folder, also)
+    inside, there = Inside(folder, also), content.arriving()
     for row, place, chunks in rows:
         with inside.opened(row["path"]) as fd:
             shared = len(chunks) == len(row["chunks"]) and clone(fd, content.part(row["sha256"]))
@@ -44,7 +44,7 @@ def take(store: Store, txn: str, folder: str, wanted: list[Any], also: list[str]
                     data = read(fd, index * chunk, length(row, index, chunk))
                     good = hashlib.sha256(data).hexdigest() == row["chunks"][index]
                     if good:
-                        content.write(row, index, chunk, memoryview(data))
+                        content.write(row, index, chunk, memoryview(data), row["sha256"] + ".chunks" in there)
                 if not good:
                     bad.append([place, index])
                 telling.add(length(row, index, chunk))

@@ -11,12 +11,10 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 PREFIX = "dm-g1-key-"
+BASES = ("/dev/shm", "/tmp")  # noqa: S108  a folder in it is ours alone
 #: Seconds to connect, and until the other side has said its word.
 CONNECT_S, HELLO_S = 5.0, 20.0
 #: fcntl(2), F_SETPIPE_SZ: fewer turns between us and ssh than with 64 KiB.
@@ -58,7 +57,7 @@ OPTIONS = {
 
 def reach(addresses: list[str], port: int) -> dict[str, Any]:
     """Whether it could: {"ssh": there is a client, "open": the address that answers, "source": ours towards it}."""
-    found: dict[str, Any] = {"ssh": shutil.which("ssh") is not None, "open": None, "source": None, "why": ""}
+    found: dict[str, Any] = {"ssh": has_ssh(), "open": None, "source": None, "why": ""}
     for address in addresses:
         try:
             with contextlib.closing(socket.create_connection((address, port), CONNECT_S)) as connection:
@@ -69,6 +68,10 @@ def reach(addresses: list[str], port: int) -> dict[str, Any]:
         except OSError as error:
             found["why"] = error.strerror or str(error)
     return found
+
+
+def has_ssh() -> bool:
+    return any(os.access(os.path.join(folder, "ssh"), os.X_OK) for folder in os.get_exec_path())
 
 
 def push(
@@ -191,10 +194,12 @@ def watch(ssh: subprocess.Popen[bytes], private: str) -> None:
 
 def private_folder() -> str:
     """A folder that only we may enter; those of programs that were killed are removed."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()  # noqa: S108  mkdtemp's is 0700
+    base = next(each for each in BASES if os.access(each, os.W_OK) or each == BASES[-1])
     for name in os.listdir(base):
         pid = name[len(PREFIX) :].partition("-")[0]
         if name.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
             with contextlib.suppress(OSError):
                 erase(os.path.join(base, name))
-    return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
+    path = os.path.join(base, f"{PREFIX}{os.getpid()}-{os.urandom(8).hex()}")
+    os.mkdir(path, 0o700)  # fails where somebody guessed it
+    return path
