@@ -70,8 +70,9 @@ def _examined(connect: latency.Connect, plan: Plan, dataset: Dataset | None, wor
         seen, known = probe.look(client, plan.server)  # type: ignore[arg-type]  # a client is a policy, and more
         taken = seen.takes if seen.takes.action or dataset is None else recorded(dataset)
         observation = _observation(dataset, taken, plan.order, known)
-        gives, steps, took = _first(client, observation, taken, dataset)
-        taken = msgspec.structs.replace(taken, horizon=taken.horizon or steps)
+        gives, steps, took = _first(client, observation, seen.takes, dataset)
+        if not seen.takes.action:
+            taken = msgspec.structs.replace(taken, action=tuple(gives), horizon=steps)
         dialect = str(getattr(client, "dialect", None) or seen.dialect)
         seen = msgspec.structs.replace(seen, takes=taken, gives=gives, steps=steps, first_ms=took, dialect=dialect)
         measured = _load(connect, observation, plan, work)
@@ -97,7 +98,7 @@ def _examined(connect: latency.Connect, plan: Plan, dataset: Dataset | None, wor
 
 
 def recorded(dataset: Dataset) -> Taken:
-    """What a server takes that does not say: all groups and cameras of the dataset's modality.json."""
+    """What a server takes that does not say: all groups and cameras of the dataset; its answer shows what it gives."""
     groups = Groups(dataset)
     return Taken(
         state=tuple(groups.known("state")),
