@@ -320,11 +320,11 @@ async def test_filter_and_order(console) -> None:
 
 
 async def test_keys_are_rebound_by_name_and_help_tells_them(console) -> None:
-    profile = msgspec.structs.replace(scenes.PROFILE, defaults=Defaults(keys={"data.stats": "w", "room.datasets": "d"}))
+    profile = msgspec.structs.replace(scenes.PROFILE, defaults=Defaults(keys={"data.stats": "w", "room.datasets": "9"}))
     app = console(sd.full(), profile=profile)
     async with app.run_test(size=(160, 120)) as pilot:
         await settled(pilot)
-        await pilot.press("d")
+        await pilot.press("9")
         await until(pilot, lambda: app.room.room == "datasets")
         await pilot.pause(0.2)
         assert "w stats" in text_of(app)

@@ -155,6 +155,13 @@ async def test_every_pane_can_be_zoomed_and_left(console, size) -> None:
         assert {"serving", "facts", "releases", "history"} <= seen
 
 
+async def test_the_overview_says_what_serves_on_a_host_too(console) -> None:
+    app = console(sd.serving())
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        assert "● serving  g1-pick-n16" in text_of(app) and "9.8/s  p99 88.6 ms" in text_of(app)
+
+
 # --- Putting a checkpoint into service --------------------------------------------------------------------------------
 
 

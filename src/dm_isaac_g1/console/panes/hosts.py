@@ -11,6 +11,7 @@ from dm_isaac_g1.console import bars, marks, shown
 from dm_isaac_g1.console.marks import FAINT, MUTED
 from dm_isaac_g1.console.panes.pane import View, retitle, title
 from dm_isaac_g1.console.rows import Rows
+from dm_isaac_g1.console.traffic import milliseconds, per_second
 from dm_isaac_g1.core.forecasts import Forecast, Verdict
 from dm_isaac_g1.core.samples import Disk, Gpu, HostSample, Memory
 from dm_isaac_g1.core.units import UNKNOWN, size
@@ -37,7 +38,7 @@ def block(host: HostView, view: View, width: int, *, role: str = "", detail: int
         if not host.status.problem:
             lines.append(Content.styled("  no sample yet", MUTED))
         return lines
-    body: list[Content] = []
+    body: list[Content] = _serving(host, width)
     for gpu in sample.gpus:
         body += _gpu(gpu, host, sample, view, width, detail)
     if not sample.gpus:
@@ -73,6 +74,19 @@ def _problem(text: str, width: int, most: int) -> list[Content]:
     """Why a host is not there and what to do, on up to `most` lines."""
     lines = textwrap.wrap(shown.line(text, 600), max(8, width - 2), max_lines=most, placeholder="…")
     return [Content.styled(f"  {line}", "$warning") for line in lines]
+
+
+def _serving(host: HostView, width: int) -> list[Content]:
+    """What serves there, if anything does or should; room 5 tells the rest."""
+    seen = host.deployment
+    if seen is None or seen.state in ("none", "unknown"):
+        return []
+    mark, heard = marks.SERVES[seen.state], seen.traffic
+    told = "" if heard is None else f"{per_second(heard.per_second)}/s  p99 {milliseconds(heard.p99_ms)} ms"
+    room = max(8, width - len(told) - len(mark.word) - 8)
+    name = shown.name(seen.current.name, room) if seen.current is not None else ""
+    left = Content.assemble("  ", mark.content(), "  ", (name, "bold"))
+    return [_spread(left, Content.styled(told, MUTED), width)]
 
 
 def _brief(host: HostView, width: int) -> Content:
@@ -260,7 +274,7 @@ class Hosts(Rows):
         retitle(self, title("Hosts"))
 
     def concerns(self, topics: frozenset[str]) -> bool:
-        return any(topic == "hosts" or topic.startswith(("host:", "disk:")) for topic in topics)
+        return any(topic in ("hosts", "deployments") or topic.startswith(("host:", "disk:")) for topic in topics)
 
     def lines(self, width: int, detail: int) -> list[Content]:
         rows: list[Content] = []

@@ -23,7 +23,7 @@ RELEASES = (
     Column("sha256", 12, keep=40),
 )
 HISTORY = (
-    Column("outcome", 12, keep=100),
+    Column("outcome", 13, keep=100),
     Column("when", 6, "right", keep=95),
     Column("release", 0, keep=99),
     Column("replaced", 18, keep=42),
