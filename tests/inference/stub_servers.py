@@ -35,7 +35,7 @@ class ZmqStub:
         self._socket.bind(f"tcp://127.0.0.1:{port or '*'}")
         self.port = int(self._socket.last_endpoint.rpartition(b":")[2])
         self.seen: list[dict[str, Any]] = []
-        self._left = threading.Event()
+        self._left, self._ending = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
@@ -64,9 +64,12 @@ class ZmqStub:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        """Any thread may, and more than one."""
         self._left.set()
-        self._thread.join(5)
-        self._context.destroy(linger=0)
+        with self._ending:
+            self._thread.join(5)
+            if not self._context.closed:
+                self._context.destroy(linger=0)
 
 
 def actions(batch: int, steps: int = 5, prefix: str = "") -> dict[str, Any]:
