@@ -156,7 +156,8 @@ def test_a_request_without_end_is_cut(served: Served) -> None:
         attacker.sendall(b"\x01\x00")
         part = b"\x03" + struct.pack(">Q", MEGABYTE) + bytes(MEGABYTE)
         peak = 0
-        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+        # Or closed while its window is full, of which the kernel says no word.
+        with pytest.raises(OSError, match=r"reset|Broken pipe|timed out"):
             for _ in range(2000):
                 attacker.sendall(part)
                 peak = max(peak, served.memory - before)
@@ -171,9 +172,11 @@ def test_many_who_send_half_a_request_are_cut_together(served: Served) -> None:
     with contextlib.ExitStack() as stack:
         attackers = [stack.enter_context(_zmtp(served.port)) for _ in range(8)]
         for _ in range(150):
-            for attacker in attackers:
-                with contextlib.suppress(OSError):
+            for attacker in tuple(attackers):
+                try:
                     attacker.sendall(part)
+                except OSError:
+                    attackers.remove(attacker)
             assert served.memory - before < 1100 * MEGABYTE
         served.serves()
 
@@ -227,6 +230,24 @@ def test_a_client_that_never_reads_costs_little(served: Served) -> None:
     context.destroy(linger=0)
 
 
+def test_nobodys_answer_is_lost_to_one_who_leaves_in_a_hurry(served: Served) -> None:
+    """libzmq's credit for a client was late then: every hundredth client never had an answer."""
+    frame = pack({"endpoint": "get_action", "data": {"observation": standing(STATE)}})
+    for _ in range(10):
+        context: Any = zmq.Context()
+        hasty = context.socket(zmq.DEALER)
+        hasty.setsockopt(zmq.RCVHWM, 1)
+        hasty.setsockopt(zmq.SNDTIMEO, 200)
+        hasty.connect(served.address)
+        with contextlib.suppress(zmq.Again):
+            for _ in range(1000):
+                hasty.send_multipart([b"", frame])
+        context.destroy(linger=0)
+        with Raw(served.address) as client:
+            for _ in range(150):
+                assert client.ask({"endpoint": "ping"})["status"] == "ok"
+
+
 def test_the_log_cannot_be_flooded(served: Served) -> None:
     log = Path(f"/proc/{served.process.pid}/fd/2").resolve()
     before = log.stat().st_size
@@ -252,7 +273,7 @@ def test_random_bytes_are_never_the_end(served: Served) -> None:
 def _zmtp(port: int) -> Iterator[socket.socket]:
     """A connection that has shaken hands as a REQ client: ZMTP 3.1, mechanism NULL (rfc.zeromq.org/spec/37)."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.settimeout(10)
+        connection.settimeout(2)
         connection.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32))
         ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 3) + b"REQ"
         connection.sendall(b"\x04" + bytes([len(ready)]) + ready)

@@ -49,15 +49,18 @@ def modality_config(spec: PolicySpec, relative: Iterable[str] = ()) -> dict[str,
     """As GR00T N1.6 describes itself. `relative`: action groups that are said to be trained relative to the state; what
     a server answers is absolute all the same."""
     told = set(relative)
-    actions = [ActionConfig(rep="RELATIVE" if group in told else "ABSOLUTE") for group in spec.action]
-    return {
+    found = {
         "video": ModalityConfig(delta_indices=list(range(1 - spec.video_steps, 1)), modality_keys=list(spec.cameras)),
         "state": ModalityConfig(delta_indices=list(range(1 - spec.state_steps, 1)), modality_keys=list(spec.state)),
         "action": ModalityConfig(
-            delta_indices=list(range(spec.horizon)), modality_keys=list(spec.action), action_configs=actions
+            delta_indices=list(range(spec.horizon)),
+            modality_keys=list(spec.action),
+            action_configs=[ActionConfig(rep="RELATIVE" if group in told else "ABSOLUTE") for group in spec.action],
         ),
         "language": ModalityConfig(delta_indices=[0], modality_keys=[spec.language] if spec.language else []),
     }
+    # NVIDIA's client refuses a modality without keys: one that the policy does not take is left out.
+    return {modality: config for modality, config in found.items() if config.modality_keys}
 
 
 def batch_size(observation: Observation) -> int:

@@ -39,6 +39,7 @@ from dm_isaac_g1.inference.server.connections import Connections, budget
 from dm_isaac_g1.inference.server.limits import ServerLimits, Waiting
 from dm_isaac_g1.inference.server.log import Log
 from dm_isaac_g1.inference.server.metrics import Metrics
+from dm_isaac_g1.inference.server.outbox import Outbox, router
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,7 +92,8 @@ class PolicyServer:
     def start(self) -> None:
         """Bind and answer from now on. Raises PortTaken, UsageError for an address that is not this machine's."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._router = self._socket()
+        self._router = router(self._context, self.limits, ipv6=":" in self._wanted[0] and "://" not in self._wanted[0])
+        self._outbox = Outbox(self._router)
         self._answers = self._context.socket(zmq.PULL)
         self._answers.bind("inproc://answers")
         self._connections = Connections(self._router, most=self.limits.connections, owed=budget(self.limits.frame))
@@ -136,7 +138,8 @@ class PolicyServer:
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.write(f"Server is ready and listening on {self.address}\n")
                 sys.stdout.flush()
-            while not self._left.wait(3600):
+            # Not for ever: a signal in the instant before the wait begins is seen when it ends.
+            while not self._left.wait(0.2):
                 pass
         return self._clean
 
@@ -164,19 +167,6 @@ class PolicyServer:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _socket(self) -> zmq.Socket[bytes]:
-        router = self._context.socket(zmq.ROUTER)
-        router.setsockopt(zmq.MAXMSGSIZE, self.limits.frame)
-        router.setsockopt(zmq.RCVHWM, 2)
-        router.setsockopt(zmq.SNDHWM, 2 * self.limits.per_client)
-        router.setsockopt(zmq.LINGER, 2000)
-        router.setsockopt(zmq.HANDSHAKE_IVL, int(self.limits.handshake_s * 1e3))
-        router.setsockopt(zmq.HEARTBEAT_IVL, int(self.limits.heartbeat_s / 3 * 1e3))
-        router.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(self.limits.heartbeat_s * 1e3))
-        router.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        router.setsockopt(zmq.IPV6, int(":" in self._wanted[0] and "://" not in self._wanted[0]))
-        return router
-
     def _bind(self) -> None:
         bind, port = self._wanted
         host = f"[{bind}]" if ":" in bind else bind
@@ -199,9 +189,10 @@ class PolicyServer:
         done = False
         try:
             while not done:
-                ready = dict(poller.poll(self._connections.patience_ms))
+                ready = dict(poller.poll(20 if self._outbox else self._connections.patience_ms))
                 for what in self._connections.look():
                     self._log.say(f"cut: {what}")
+                self._outbox.again()
                 if self._answers in ready:
                     done = self._pass_on()
                 if self._router in ready:
@@ -266,7 +257,7 @@ class PolicyServer:
         endpoint = message.get("endpoint", DEFAULT_ENDPOINT)
         quick = self._at_once(endpoint) if isinstance(endpoint, str) else None
         if quick is not None:
-            self._send(envelope, quick)
+            self._outbox.send([*envelope, quick.payload])
             return
         if endpoint not in POLICY_ENDPOINTS and endpoint != "get_modality_config":
             self._refuse(envelope, f"Unknown endpoint: {str(endpoint)[:100]}")
@@ -296,12 +287,7 @@ class PolicyServer:
     def _refuse(self, envelope: list[bytes], text: str) -> None:
         self.metrics.refused()
         self._log.say(f"refused: {text}")
-        self._send(envelope, failed(text))
-
-    def _send(self, envelope: list[bytes], answer: Answer) -> None:
-        # A client that is gone, or does not read, is none of our business.
-        with contextlib.suppress(zmq.ZMQError):
-            self._router.send_multipart([*envelope, answer.payload], zmq.NOBLOCK)
+        self._outbox.send([*envelope, failed(text).payload])
 
     def _pass_on(self) -> bool:
         """Answers of the policy on their way back; whether it was the last one."""
@@ -313,7 +299,7 @@ class PolicyServer:
             if not envelope:
                 return True
             self._waiting.done(envelope[0], int(size))
-            self._send(envelope, Answer(payload))
+            self._outbox.send([*envelope, payload])
 
     # --- The policy's thread ------------------------------------------------------------------------------------------
 
