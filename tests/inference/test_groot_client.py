@@ -20,6 +20,7 @@ from stub_servers import SILENCE, HttpStub, ZmqStub
 
 from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.inference import GrootClient, GrootClientAsync
+from dm_isaac_g1.inference.client import over_zmq
 from dm_isaac_g1.inference.client.address import address_of
 from dm_isaac_g1.inference.protocol import Limits, ProtocolError, ServerError, ServerGone, ServerSilent, pack
 
@@ -302,6 +303,22 @@ async def test_the_awaitable_client_finds_a_restarted_server_too() -> None:
         await asyncio.sleep(0.1)
         with ZmqStub(stub_servers.nested, port=server.port):
             await client.get_action(observed.small())
+
+
+async def test_a_server_that_leaves_just_before_it_is_asked_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with GrootClientAsync(port=1) as awaitable:
+        with ZmqStub(stub_servers.nested) as server, GrootClient(port=server.port) as client:
+            awaitable._address = client._address
+            assert client.ping() and await awaitable.ping()
+            server.__exit__()
+            until = time.monotonic() + 10
+            while any(each._wire._link.there for each in (client, awaitable)) and time.monotonic() < until:  # type: ignore[union-attr]
+                await asyncio.sleep(0.02)
+            monkeypatch.setattr(over_zmq._Link, "there", property(lambda link: True))
+            with took_at_most(3), pytest.raises(ServerGone, match="went away"):
+                client.call("ping", bare=True, timeout=10)
+            with took_at_most(3), pytest.raises(ServerGone, match="went away"):
+                await awaitable.call("ping", bare=True, timeout=10)
 
 
 def test_the_interpreter_ends_with_requests_unanswered() -> None:

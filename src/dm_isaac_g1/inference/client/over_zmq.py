@@ -89,12 +89,15 @@ class _Wire(Generic[S]):
     def _still_there(self, link: _Link[S], deadline: float) -> None:
         """Raises ServerGone where the one that was asked has left, ServerSilent at the deadline."""
         if not link.there:
-            fix = "ask again when it is back"
-            if link.sent >= _LARGE:
-                fix += f", or ask for less at once: the request has {link.sent >> 20} MiB, which it may not take"
-            raise ServerGone("the server went away while it was asked", where=self._address.place, fix=fix)
+            raise self._left(link.sent)
         if time.monotonic() >= deadline:
             raise ServerSilent("no answer before the deadline", where=self._address.place, fix="it is busy, or hangs")
+
+    def _left(self, sent: int) -> ServerGone:
+        fix = "ask again when it is back"
+        if sent >= _LARGE:
+            fix += f", or ask for less at once: the request has {sent >> 20} MiB, which it may not take"
+        return ServerGone("the server went away while it was asked", where=self._address.place, fix=fix)
 
     def _unmet(self) -> ServerGone:
         return ServerGone("it listens, and greets nobody", where=self._address.place)
@@ -112,6 +115,9 @@ class _Wire(Generic[S]):
     def _thrown_away_on_failure(self) -> Any:
         try:
             yield
+        except zmq.Again:  # it left before anything was sent
+            self.close()
+            raise self._left(0) from None
         except zmq.ZMQError as error:
             self.close()
             raise ServerGone(f"ZeroMQ: {error}", where=self._address.place) from None
@@ -127,7 +133,7 @@ class ZmqWire(_Wire[zmq.Socket[bytes]]):
         """The reply. Raises ServerError, ServerSilent at the deadline, ServerGone, ProtocolError."""
         with self._thrown_away_on_failure():
             link = self._met(deadline)
-            link.socket.send_multipart(link.frames(request), copy=False)
+            link.socket.send_multipart(link.frames(request), zmq.DONTWAIT, copy=False)
             while not link.socket.poll(_ms(deadline, _LOOK_S)):
                 self._still_there(link, deadline)
             reply = link.socket.recv_multipart(copy=False)
@@ -152,7 +158,7 @@ class AsyncZmqWire(_Wire[zmq.asyncio.Socket]):
         """As `ZmqWire.ask`. A cancelled request leaves nothing behind."""
         with self._thrown_away_on_failure():
             link = await self._met(deadline)
-            await link.socket.send_multipart(link.frames(request), copy=False)
+            await link.socket.send_multipart(link.frames(request), zmq.DONTWAIT, copy=False)
             reply = await self._reply(link, deadline)
         return self._read(reply)
 
