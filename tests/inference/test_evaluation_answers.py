@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dm_isaac_g1.inference.evaluation.answers import MOMENTS, chunk, taken
@@ -22,6 +22,7 @@ CONFIG = st.fixed_dictionaries({}, optional={"modality_keys": JSON, "delta_indic
 MODALITY = st.dictionaries(st.sampled_from(["video", "state", "action", "language", "x"]), CONFIG, max_size=5)
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(MODALITY | JSON)
 def test_any_modality_config_is_understood_or_refused(said: Any) -> None:
     try:
@@ -43,6 +44,7 @@ ARRAYS = st.sampled_from(
 )
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(st.dictionaries(st.sampled_from(["waist", "action.waist", "left_arm"]), ARRAYS | JSON) | JSON)
 def test_any_answer_is_whole_or_refused(said: Any) -> None:
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -24,6 +24,7 @@ def in_words(recorded: Any, predicted: Any) -> tuple[float, float]:
     return math.fsum(d * d for d in differences) / len(differences), math.fsum(map(abs, differences)) / len(differences)
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(
     arrays.arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(1, 8)), elements=FLOATS).flatmap(
         lambda a: st.tuples(st.just(a), arrays.arrays(np.float32, a.shape, elements=FLOATS))
@@ -51,6 +52,7 @@ def test_float32_as_nvidias_script_computes_differs_in_the_last_digits_only() ->
     assert found.mae == pytest.approx(float(np.mean(np.abs(recorded - predicted))), rel=1e-5)
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 64))
 def test_every_step_is_predicted_once_from_the_observation_of_its_chunk(length: int, steps: int, horizon: int) -> None:
     count = metrics.counted(length, steps, "n1.6")
