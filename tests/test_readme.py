@@ -40,6 +40,10 @@ def test_the_tour_runs_as_it_is_written(tmp_path: Path) -> None:
         said = ("workstation", "Started", "step 600 of 600", "lab-bc", "SIMULATED", "FIT", "right_arm", "is valid")
         for words in (*said, "Computed"):
             assert words in done.stdout, words
+        served = run(block("Into service"), tmp_path)
+        assert served.returncode == 0, served.stdout[-3000:] + served.stderr[-3000:]
+        for words in ("In service", "serving", "p50", "Back to", "checkpoint-500", "checkpoint-600", "rollback"):
+            assert words in served.stdout, words
     finally:
         run("dm-g1 lab reset --yes", tmp_path)
 
