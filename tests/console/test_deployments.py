@@ -475,9 +475,15 @@ def test_steps_that_a_rollback_does_not_have_are_not_shown_as_skipped() -> None:
     assert words == ["verify", "switch", "confirm"]
 
 
-def test_what_goes_back_is_what_served_before_not_what_failed() -> None:
-    from dm_isaac_g1.console.panes.deployments import before
-
-    bad = HistoryEntry(id="x", at=sd.NOW, what="deploy", release=sd.OLDER.id, previous=sd.NEW.id, outcome="rolled-back")
-    seen = sd.deployment(history=(bad, *sd.HISTORY), releases=(sd.NEW, sd.OLDER, sd.OLD))
-    assert before(seen, [sd.OLDER, sd.OLD]) == sd.OLD
+async def test_what_failed_is_no_way_back_unless_it_is_chosen(console) -> None:
+    bad = HistoryEntry(id="x", at=sd.NOW, what="deploy", release=sd.OLDER.id, previous=sd.NEW.id, outcome="failed")
+    first = HistoryEntry(id="w", at=sd.NOW - 9, what="deploy", release=sd.NEW.id, outcome="done")
+    seen = sd.deployment(history=(bad, first), releases=(sd.OLDER, sd.NEW))
+    app = console(sd.looked(sd.hosts_up(), seen, times=1))
+    async with app.run_test(size=WIDE) as pilot:
+        room = await entered(pilot)
+        assert "✗ failed" in text_of(app) and "r → here" not in text_of(app)
+        assert room.view.target is None and "roll back" not in footer(app)
+        room.releases.focus()
+        await pilot.press("home")
+        assert room.view.target == sd.OLDER

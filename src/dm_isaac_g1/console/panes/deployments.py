@@ -16,6 +16,7 @@ from dm_isaac_g1.console.rows import Rows
 from dm_isaac_g1.console.traffic import milliseconds, per_second
 from dm_isaac_g1.core.deployments import Deployment, Release, Unfinished
 from dm_isaac_g1.core.units import UNKNOWN, many
+from dm_isaac_g1.deploy.history import before
 from dm_isaac_g1.fleet.alerts import LEASE_SLACK
 from dm_isaac_g1.fleet.store import HostView
 
@@ -66,25 +67,14 @@ class DeploymentView(View):
 
     @property
     def target(self) -> Release | None:
-        """What a rollback would go to: the release that was chosen, else the newest that does not serve."""
+        """What a rollback would go to: the release that was chosen, else the one that served before."""
         seen = self.deployment
         if seen is None:
             return None
-        others = [each for each in seen.releases if seen.current is None or each.id != seen.current.id]
-        return next((each for each in others if each.id == self.release), before(seen, others))
-
-
-def before(seen: Deployment, others: Sequence[Release]) -> Release | None:
-    """The release that served before the one that does; else the newest of the others."""
-    last = next(
-        (
-            entry.previous
-            for entry in seen.history
-            if entry.outcome == "done" and seen.current is not None and entry.release == seen.current.id
-        ),
-        None,
-    )
-    return next((each for each in others if each.id == last), others[0] if others else None)
+        current = seen.current.id if seen.current is not None else None
+        others = [each for each in seen.releases if each.id != current]
+        chosen = next((each for each in others if each.id == self.release), None)
+        return chosen or before(seen.history, others, current)
 
 
 def gone(host: HostView) -> bool:

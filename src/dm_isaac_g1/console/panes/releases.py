@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from textual.content import Content
 
 from dm_isaac_g1.console import columns, marks, shown
@@ -34,13 +36,17 @@ HISTORY = (
 )
 
 
-def release_cells(release: Release, state: Mark | None, *, target: bool, now: float) -> list[Content]:
-    """A release's cells, in the order of RELEASES. `state`: of the one that serves. `target`: what `r` goes back to."""
+def release_cells(release: Release, state: Mark | None, *, target: bool, bad: bool, now: float) -> list[Content]:
+    """A release's cells, in the order of RELEASES. `state`: of the one that serves. `target`: what `r` goes back to.
+    `bad`: it was tried, and never served.
+    """
     mark, serves = Content(""), state is not None
     if state is not None:
         mark = Content.styled(f"{state.glyph} current", state.style)
     elif target:
         mark = Content.assemble(("r", "bold $primary"), (" → here", MUTED))
+    elif bad:
+        mark = marks.OUTCOMES["failed"].content()
     return [
         mark,
         Content.styled(shown.name(release.name, 48), "bold" if serves else ""),
@@ -116,7 +122,9 @@ class Releases(Rows):
         for each in seen.releases:
             goes = target is not None and each.id == target.id and not gone(host)
             state = marks.SERVES[seen.state] if each.id == current else None
-            row = release_cells(each, state, target=goes, now=self.view.clock())
+            ends = {entry.outcome for entry in seen.history if entry.release == each.id}
+            bad = bool(ends & {"failed", "rolled-back"}) and "done" not in ends
+            row = release_cells(each, state, target=goes, bad=bad, now=self.view.clock())
             line = columns.row(RELEASES, layout, row)
             rows.append(Content.styled(line.plain, FAINT) if gone(host) else line)
         self.show(rows, [None, *(each.id for each in seen.releases)])
@@ -153,6 +161,8 @@ class History(Rows):
         for entry in seen.history:
             rows.append(columns.row(HISTORY, layout, history_cells(entry, names, self.view.clock(), room)))
             if entry.reason:
-                lead = " " * (layout[0][1] + columns.GAP)
-                rows.append(Content.assemble(lead, (shown.line(entry.reason, 400), MUTED)))
+                lead = layout[0][1] + columns.GAP
+                text = shown.line(entry.reason, 600)
+                for line in textwrap.wrap(text, max(16, width - lead), max_lines=3, placeholder="…"):
+                    rows.append(Content.assemble(" " * lead, (line, MUTED)))
         self.show([Content.styled(row.plain, FAINT) for row in rows] if gone(host) else rows)
