@@ -236,6 +236,12 @@ async def test_going_back_to_the_one_that_waits_starts_that_very_container(
     await runtime.settle("t4", keep=1)
     left = engine.docker("ps", "-a", "--filter", f"name=groot-{port}", "--format", "{{.Names}}").stdout.decode().split()
     assert sorted(left) == [f"groot-{port}", f"groot-{port}-prev"]
+    # After a night without power: what is to serve is there already, and only has to be started.
+    serves = engine.inspect(f"groot-{port}")["Id"]
+    engine.docker("stop", "-t", "5", f"groot-{port}")
+    assert (await runtime.switch(launch(three, "t5"))).ok
+    assert engine.inspect(f"groot-{port}")["Id"] == serves
+    assert engine.inspect(f"groot-{port}-prev")["Id"] == first["Id"]
 
 
 async def test_what_cannot_be_served_is_said_before_anything_is_touched(

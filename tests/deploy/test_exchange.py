@@ -231,6 +231,14 @@ def test_the_one_that_waits_is_started_again_and_the_other_one_waits(exchange: A
         whole(world, "older")
 
 
+def test_one_that_is_there_and_does_not_run_is_only_started(exchange: Any) -> None:
+    world = World()
+    world.containers["old"].update(running=False, policy="no")
+    assert exchange(world, plan(old=None, reuse="old"))["ok"]
+    whole(world, "old")
+    assert list(world.containers) == ["old"]
+
+
 def test_restoring_what_was_never_switched_changes_nothing(exchange: Any) -> None:
     world = World()
     folder = exchange.folder().with_name("t-restore")

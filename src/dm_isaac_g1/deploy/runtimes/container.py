@@ -104,16 +104,21 @@ class ContainerRuntime(ByEngine):
 
     async def _plan(self, launch: Launch) -> dict[str, Any]:
         container = await self._there()
-        if not (container.get("State") or {}).get("Running"):
-            taken = await self._taken()
-            if taken:
-                raise RefusedError(taken[0], where=self._host.name, fix="stop it there, then deploy again")
+        runs = bool((container.get("State") or {}).get("Running"))
+        taken = [] if runs else await self._taken()
+        if taken:
+            raise RefusedError(taken[0], where=self._host.name, fix="stop it there, then deploy again")
         prev, aside = f"{self.name}-prev", f"{self.name}-prev-2"
+        old: str | None = str(container["Id"])
+        older, reuse = None, None
         waits = await self._engine.inspect(prev)
-        reuse = None
-        if waits is not None and model_of(waits) == self._path(container, launch):
+        path = self._path(container, launch)
+        if not runs and model_of(container) == path:
+            old, reuse = None, old  # it only has to be started
+        elif waits is not None and model_of(waits) == path:
             reuse = str(waits["Id"])
         elif waits is not None:
+            older = [str(waits["Id"]), aside]
             left = await self._engine.inspect(aside)
             if left is not None:
                 await self._engine.remove(str(left["Id"]))
@@ -122,9 +127,9 @@ class ContainerRuntime(ByEngine):
         return {
             "driver": "docker",
             "socket": self._socket,
-            "old": str(container["Id"]),
+            "old": old,
             "park": [self.name, prev],
-            "older": [str(waits["Id"]), aside] if waits is not None and reuse is None else None,
+            "older": older,
             "reuse": reuse,
             "new": {"name": f"{self.name}-next", "final": self.name, "body": body, "networks": networks},
             "policy": (container.get("HostConfig") or {}).get("RestartPolicy") or {"Name": "no"},
