@@ -22,6 +22,7 @@ from servedpolicies import Echo, Raw
 
 from dm_isaac_g1.inference.protocol import pack
 from dm_isaac_g1.inference.server import PolicyServer, ServerLimits
+from dm_isaac_g1.inference.server.monitoring import Monitor
 
 MEGABYTE = 1 << 20
 
@@ -194,6 +195,25 @@ def test_idle_connections_keep_nobody_out(served: Served) -> None:
             assert client.ask({"endpoint": "metrics"})["clients"] >= 200
         assert served.memory < before + 50 * MEGABYTE
     served.serves()
+
+
+def test_many_who_come_and_go_stop_nothing_while_nobody_takes_note() -> None:
+    """libzmq's own thread would wait for ever with its events where 1,000 frames of them are not taken."""
+    context: Any = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    monitor = Monitor(router, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    for _ in range(1200):
+        with socket.create_connection(("127.0.0.1", port)) as passing:
+            passing.recv(1)  # its greeting: it was accepted
+    with Raw(f"tcp://127.0.0.1:{port}") as client:
+        client.socket.send(b"\xc0")
+        assert router.poll(5000)
+        router.send_multipart(router.recv_multipart())
+        assert client.receive() is None
+    assert sum(1 for _ in monitor.events()) >= 2 * 1200
+    monitor.close()
+    context.destroy(linger=0)
 
 
 def test_a_connection_that_never_greets_is_dropped() -> None:

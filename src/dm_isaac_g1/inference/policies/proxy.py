@@ -8,16 +8,15 @@ within a deadline, and served again once it is back.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from dm_isaac_g1.core.errors import UsageError
 from dm_isaac_g1.inference.protocol import LIMITS, Limits, Packer, ProtocolError, pack
 from dm_isaac_g1.inference.protocol.messages import PING_REPLY, request
 from dm_isaac_g1.inference.server.backends import Answer, Request, failed
 from dm_isaac_g1.inference.server.log import Log
+from dm_isaac_g1.inference.server.monitoring import Monitor
 
 #: Seconds that the server behind may take for an answer, and to accept a connection.
 DEADLINE_S, CONNECT_S = 30.0, 2.0
@@ -46,7 +45,7 @@ class Proxy:
         self._packer = Packer()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
-        self._monitor: Any = None
+        self._monitor: Monitor | None = None
         #: Read by the socket's thread. None: nobody has looked yet.
         self._connected: bool | None = None
         self._modality: bytes | None = None
@@ -99,12 +98,13 @@ class Proxy:
         socket.send(frame, zmq.NOBLOCK)  # copied: the buffer is used again
         poller = zmq.Poller()
         poller.register(socket, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
+        assert self._monitor is not None
+        poller.register(self._monitor.reader, zmq.POLLIN)
         while (left := deadline - time.monotonic()) > 0:
             ready = dict(poller.poll(int(left * 1e3) + 1))
             if socket in ready:
                 return socket.recv(zmq.NOBLOCK)
-            if self._monitor in ready and self._look() is False:
+            if self._monitor.reader in ready and self._look() is False:
                 # Fresh sockets from here on: this one would wait for an answer that nobody owes it any more.
                 self._drop()
                 raise _Away("the server behind ended while it was asked")
@@ -120,15 +120,14 @@ class Proxy:
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
             socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame)
             socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-            self._monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+            self._monitor = Monitor(socket, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
             socket.connect(self._upstream)
         return self._socket
 
     def _look(self) -> bool | None:
         """What became of the connection since the last look: True up, False lost, None nothing."""
         last = None
-        while self._monitor is not None and self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
+        for event, _ in self._monitor.events() if self._monitor is not None else ():
             last = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             if last:
                 self._modality = None  # another server, perhaps of another model
@@ -139,9 +138,8 @@ class Proxy:
         return last
 
     def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.disable_monitor()
-            self._monitor.close(linger=0)
+        if self._socket is not None and self._monitor is not None:
+            self._monitor.close()
             self._socket.close(linger=0)
             self._socket = self._monitor = None
             self._connected = False

@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 import zmq
-from zmq.utils.monitor import recv_monitor_message
+
+from dm_isaac_g1.inference.server.monitoring import Monitor
 
 #: Offset of tcpi_bytes_received in struct tcp_info, include/uapi/linux/tcp.h.
 _BYTES_RECEIVED = 128
@@ -41,12 +42,11 @@ class Connections:
     def __init__(self, router: zmq.Socket[bytes], *, most: int, owed: int) -> None:
         """`most` connections at once; `owed`: bytes that one may have sent of a request that is not whole yet, all of
         them together twice as many."""
-        self._router = router
         self._most = most
         self._owed = owed
         self._open: dict[int, _Connection] = {}
         self._trim_at: float | None = None
-        self.monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
+        self.monitor = Monitor(router, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -59,10 +59,9 @@ class Connections:
     def look(self) -> list[str]:
         """Take note of who came and went, and cut those who send too much; what was cut, in words."""
         cut = []
-        while self.monitor.poll(0):
-            message = recv_monitor_message(self.monitor)
-            fd = int(message["value"])
-            if message["event"] != zmq.EVENT_ACCEPTED:
+        for event, value in self.monitor.events():
+            fd = int(value)
+            if event != zmq.EVENT_ACCEPTED:
                 self._open.pop(fd, None)
             elif len(self._open) >= self._most:
                 _shut(fd)
@@ -100,8 +99,7 @@ class Connections:
                 connection.whole += sum(len(frame) + 9 for frame in frames)
 
     def close(self) -> None:
-        self._router.disable_monitor()
-        self.monitor.close(linger=0)
+        self.monitor.close()
 
 
 def budget(frame: int) -> int:

@@ -183,7 +183,7 @@ class PolicyServer:
 
     def _serve(self) -> None:
         poller = zmq.Poller()
-        for each in (self._router, self._answers, self._woken, self._connections.monitor):
+        for each in (self._router, self._answers, self._woken, self._connections.monitor.reader):
             poller.register(each, zmq.POLLIN)
         leaving = False
         done = False
