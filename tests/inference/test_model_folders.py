@@ -120,6 +120,7 @@ def test_a_model_from_the_hub_needs_no_trainer_state(tmp_path: Path) -> None:
     assert facts.embodiment is None and facts.spec is None  # two, and none of them its own
 
 
+@pytest.mark.train
 def test_a_bc_checkpoint_speaks_in_the_robots_groups(tmp_path: Path) -> None:
     facts = read_local(bc_checkpoint(tmp_path / "checkpoint-40"))
     assert (facts.kind, facts.complete, facts.step) == ("bc", True, 40)

@@ -24,6 +24,8 @@ from dm_isaac_g1.inference.protocol import pack
 from dm_isaac_g1.inference.server import PolicyServer, ServerLimits
 from dm_isaac_g1.inference.server.monitoring import Monitor
 
+pytestmark = pytest.mark.train
+
 MEGABYTE = 1 << 20
 
 

@@ -33,6 +33,7 @@ def test_groots_own_server_for_its_checkpoints(groot: ModelFacts) -> None:
     assert command.env == {"HF_HOME": "/cache", "PYTHONUNBUFFERED": "1"}
 
 
+@pytest.mark.train
 def test_ours_for_the_rest(bc: ModelFacts) -> None:
     command = server_command(bc, "/m/rel", HOST, port=5555, bind="::1", token_file="/etc/token")
     assert command.argv == (
