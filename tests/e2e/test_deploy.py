@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import sshd as openssh
 from deploys import Fleet, fleet
+from machines import mounted
 from servedmodels import groot_checkpoint
 from serving import Robot
 
@@ -28,6 +29,7 @@ from required import require_sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.timeout(120)]
 
+SECOND = {"value": 2.0, "load_s": 1.0}
 #: Seconds of outage beside the model's loading.
 CHANGEOVER = 1.0
 
@@ -44,15 +46,21 @@ def serve(spark: Fleet, run: str, value: float) -> str:
     """The release of `run` serves; it is deployed where it does not yet. Its id."""
     now = spark.models / "current"
     if not now.is_symlink() or not now.resolve().name.startswith(f"{run}-"):
-        spark.deploy(spark.model(run, value=value))
+        spark.deploy(spark.model(run, **(SECOND if run == "second" else {"value": value})))
     return now.resolve().name
+
+
+def lies(spark: Fleet, run: str, value: float) -> None:
+    """A release of `run` is there, and has served."""
+    if not list(spark.models.glob(f"rel/{run}-*")):
+        serve(spark, run, value)
 
 
 def test_a_good_deploy_is_out_for_the_models_loading_and_a_second(spark: Fleet) -> None:
     old = serve(spark, "first", 1.0)
     with Robot(spark.port).asking() as robot:
         robot.wait(1.0)
-        result = spark.deploy(spark.model("second", value=2.0, load_s=1.0))
+        result = spark.deploy(spark.model("second", **SECOND))
         robot.wait(2.0)
     entry = result["data"]["entry"]
     assert entry["load_s"] >= 1.0 and entry["outage_s"] <= entry["load_s"] + CHANGEOVER
@@ -80,6 +88,7 @@ def test_a_bad_model_is_no_outage_and_no_failed_request(spark: Fleet) -> None:
 
 
 def test_a_rollback_serves_the_one_before_without_copying(spark: Fleet) -> None:
+    lies(spark, "first", 1.0)
     serve(spark, "second", 2.0)
     with Robot(spark.port).asking() as robot:
         robot.wait(2.0)
@@ -187,10 +196,19 @@ async def test_a_port_that_somebody_else_has_is_refused(spark: Fleet, tmp_path: 
     assert "port" in said.what and f"pid {os.getpid()}" in said.what  # type: ignore[attr-defined]
 
 
+async def test_a_disk_that_is_too_small_is_refused(spark: Fleet, tmp_path: Path) -> None:
+    with mounted(tmp_path / "spark", 2_000_000), fleet(tmp_path, spark.sshd) as small:
+        what = small.model("first", size=3_000_000)
+        ((*_, said),) = await perform(small, "deploy.start", {"checkpoint": what})
+        assert said.code == 3 and "the disk is too small" in said.what  # type: ignore[attr-defined]
+        assert not (small.models / "store").exists()
+
+
 def test_two_deploys_at_once_one_is_refused_and_the_other_ends(spark: Fleet) -> None:
     """The one that ends is of a model that lies there already: nothing is sent."""
+    lies(spark, "second", 2.0)
     serve(spark, "first", 1.0)
-    first = spark.start("deploy", spark.model("second", value=2.0, load_s=1.0), "--yes")
+    first = spark.start("deploy", spark.model("second", **SECOND), "--yes")
     assert first.stdout is not None
     for line in first.stdout:
         if json.loads(line).get("step") == "candidate":
@@ -215,7 +233,7 @@ def test_a_flipped_byte_is_found_and_the_next_deploy_mends_it(spark: Fleet) -> N
     said = spark.run("deploy", "rollback", "--release", second, "--yes", exits=1)[-1]
     assert "policy.onnx is damaged" in said["what"] and said["fix"].startswith("first-")
     spark.configure(keep=1)
-    spark.deploy(spark.model("second", value=2.0, load_s=1.0))
+    spark.deploy(spark.model("second", **SECOND))
     assert spark.run("deploy", "verify")[-1]["data"]["damage"] == []
     # Of all the releases that there were, what serves and what served before are left.
     assert {each.name.split("-")[0] for each in (spark.models / "rel").iterdir()} == {"first", "second"}

@@ -57,7 +57,15 @@ class StartParams(Params, frozen=True, kw_only=True):
     dry_run: Annotated[bool, Meta(description="Only say what would be done; nothing is changed anywhere.")] = False
 
 
-@action("deploy.start", title="Deploy a checkpoint", params=StartParams, key="d", needs_host="serve", danger=True)
+@action(
+    "deploy.start",
+    title="Deploy a checkpoint",
+    params=StartParams,
+    key="d",
+    needs_host="serve",
+    danger=True,
+    resumes=True,
+)
 async def start(ctx: Context, params: StartParams) -> AsyncIterator[Event]:
     """Put a checkpoint into service: the robot's next request is answered by it.
 
@@ -329,6 +337,7 @@ async def resume(ctx: Context, params: ResumeParams) -> AsyncIterator[Event]:
         why = await _source_again(ctx, cut_off, found)
 
     async def work(tell: Tell) -> Ended:
+        deploying.tell_of_waiting(state, tell)
         wait = deploying.OVER_S
         async with there.store.held(), deploying.lease(ctx, there, cut_off.id, state, wait=wait) as held:
             now = await deploying.as_it_is(there, cut_off)

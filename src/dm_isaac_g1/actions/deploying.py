@@ -12,7 +12,7 @@ from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, RefusedError
 from dm_isaac_g1.core.events import Event, Progress, Result
 from dm_isaac_g1.core.units import duration
 from dm_isaac_g1.deploy import gathering, transaction
-from dm_isaac_g1.deploy.lease import LEASE_S, Lease
+from dm_isaac_g1.deploy.lease import LEASE_S, Lease, left_behind
 
 if TYPE_CHECKING:
     from dm_isaac_g1.actions.context import Context
@@ -65,6 +65,13 @@ class Telling(Generic[T]):
 def lease(ctx: Context, there: Place, txn: str, state: StoreState, *, wait: float = 0.0) -> Lease:
     """The right to deploy there. A dead console's of this machine is taken over at once, others' after `wait`."""
     return Lease(there.store, ctx.by, txn, held=state.lock.txn if state.lock else "", wait=wait)
+
+
+def tell_of_waiting(state: StoreState, tell: Tell) -> None:
+    """Say so where another console's right must end first: it may be alive."""
+    if state.lock is not None and left_behind(state.lock.txn) is None:
+        left = duration(max(0.0, state.lock.until - state.now))
+        tell(Progress(text=f"{state.lock.owner} has the right to deploy there for {left}; waiting", step="plan"))
 
 
 #: Seconds after which a console that says nothing any more has lost its right for certain.

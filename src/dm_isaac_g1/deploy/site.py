@@ -153,7 +153,8 @@ class HostSite:
 
     async def revive(self, record_: Record) -> None:
         """After a reboot in the midst of it nothing serves: what served before is started as it was deployed."""
-        if record_.previous is None or await self._runtime.current() is not None:
+        served = await self._runtime.current()
+        if record_.previous is None or (served is not None and served.state != "down"):
             return
         done = await self._runtime.switch(await self._launch(record_.previous, new_id(time.time())))
         if not done.ok:
