@@ -14,10 +14,10 @@ from typing import Any
 from dm_isaac_g1.deploy.disk_program import Inside, Refused, say
 from dm_isaac_g1.deploy.objects_program import FRAME, length
 
-#: Bytes read and passed on at once.
-BLOCK = 1 << 20
-#: Chunks below this are gathered.
-SMALL = 256 << 10
+#: Bytes passed on at once; gathered at once: they stay in the processor's cache.
+BLOCK, GATHERED = 1 << 20, 128 << 10
+#: Chunks below this are gathered; from here on a copy costs more than a call.
+SMALL = 32 << 10
 
 
 def send(folder: str, manifest: dict[str, Any], wanted: list[Any], also: list[str] | None = None) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def stream(folder: str, manifest: dict[str, Any], wanted: list[Any], also: list[
                     write_all(out, gathered)
                     gathered.clear()
                     pass_through(fd, at, size, out, row)
-                if len(gathered) >= BLOCK:
+                if len(gathered) >= GATHERED:
                     write_all(out, gathered)
                     gathered.clear()
     gathered += FRAME.pack(b"E", 0, 0, 0)
