@@ -15,7 +15,7 @@ from fleets import FakeHosts, eventually, fleet
 
 from dm_isaac_g1.cli.serving_views import serving
 from dm_isaac_g1.core import events as ev
-from dm_isaac_g1.core.deployments import Deployment, Health, Release, Traffic, Unfinished
+from dm_isaac_g1.core.deployments import Deployment, Health, HistoryEntry, Release, Traffic, Unfinished
 from dm_isaac_g1.core.errors import DockerUnavailable, HostUnreachable
 from dm_isaac_g1.core.profile import Host, Profile, Thresholds
 from dm_isaac_g1.fleet import alerts
@@ -197,7 +197,18 @@ def test_one_that_should_serve_and_does_not_is_critical_and_says_the_way_back(st
     (alert,) = judged(msgspec.structs.replace(WELL, state=state, health=sick))
     assert (alert.kind, alert.severity, alert.host) == ("serving", "critical", "ws")
     assert "new" in alert.title and "5555" in alert.title and alert.detail == "no greeting"
-    assert "dm-g1 deploy rollback" in alert.fix and "old" in alert.fix
+    assert "dm-g1 deploy verify" in alert.fix  # nobody knows where it came from, and nothing served before
+    history = (
+        HistoryEntry(id="t2", at=NOW, what="deploy", release="bad-89ab", previous=NEW.id, outcome="failed"),
+        HistoryEntry(id="t1", at=NOW, what="deploy", release=NEW.id, previous=OLD.id, outcome="done"),
+    )
+    bad = msgspec.structs.replace(OLD, id="bad-89ab", name="bad")
+    new = msgspec.structs.replace(NEW, source="ws:/run/checkpoint-3")
+    (alert,) = judged(
+        msgspec.structs.replace(WELL, state=state, current=new, releases=(bad, new, OLD), history=history)
+    )
+    assert "`dm-g1 deploy ws:/run/checkpoint-3` starts it again" in alert.fix
+    assert "`dm-g1 deploy rollback` goes back to old" in alert.fix and "bad" not in alert.fix
 
 
 def test_while_a_deploy_is_at_work_or_the_host_is_away_a_silent_server_is_no_alert() -> None:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
+from dm_isaac_g1.core.deployments import Release
 from dm_isaac_g1.core.events import Alert
 from dm_isaac_g1.core.forecasts import Forecast, Verdict
 from dm_isaac_g1.core.profile import Thresholds
 from dm_isaac_g1.core.runs import JobState
 from dm_isaac_g1.core.units import duration, size
+from dm_isaac_g1.deploy.history import before
 from dm_isaac_g1.finetuning.remedies import enough
 from dm_isaac_g1.fleet.runs import step_of, step_time
 from dm_isaac_g1.fleet.store import HostView, RunView, Store
@@ -194,9 +196,10 @@ def serving(host: HostView, store: Store, thresholds: Thresholds, now: float) ->
         return
     if seen.unfinished is not None and seen.unfinished.lease + LEASE_SLACK > now:
         return  # a deploy is at work there
-    before = next((each for each in seen.releases if each.id != seen.current.id), None)
+    back = before(seen.history, seen.releases, seen.current.id)
     problem = seen.problem or (seen.health.problem if seen.health is not None else None)
-    back = f"; `dm-g1 deploy rollback` goes back to {before.name}" if before is not None else ""
+    ways = [f"`{_again(seen.current)}` starts it again"] if seen.current.source else []
+    ways += [f"`dm-g1 deploy rollback` goes back to {back.name}"] if back is not None else []
     yield Alert(
         key=f"serving:{host.name}",
         kind="serving",
@@ -204,8 +207,15 @@ def serving(host: HostView, store: Store, thresholds: Thresholds, now: float) ->
         host=host.name,
         title=f"{seen.current.name} {'does not answer' if seen.state == 'down' else 'is not well'} on port {seen.port}",
         detail=problem or "",
-        fix=f"`dm-g1 deploy verify` says whether its files are whole{back}",
+        fix="; ".join(ways) or "`dm-g1 deploy verify` says whether its files are whole",
     )
+
+
+def _again(release: Release) -> str:
+    """The command that puts a release into service once more; nothing of it is sent again."""
+    hub = release.source.removeprefix("hub:")
+    where = f"--from-hub {hub}" if hub != release.source else release.source
+    return f"dm-g1 deploy {where}"
 
 
 def deploy_cut_off(host: HostView, store: Store, thresholds: Thresholds, now: float) -> Iterator[Alert]:
