@@ -112,8 +112,8 @@ def serve(folder: Path, name: str, client: Path) -> subprocess.Popen[bytes]:
 
 
 def adopt() -> None:
-    """What a session of sshd leaves when it ends is ours from then on, and counted: PR_SET_CHILD_SUBREAPER, prctl(2)."""
-    ctypes.CDLL(None).prctl(36, 1)
+    """What a session of sshd leaves when it ends is ours from then on, and counted."""
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER, prctl(2)
 
 
 def cpu_of(roots: list[int]) -> float:
