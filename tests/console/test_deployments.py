@@ -217,6 +217,22 @@ async def test_a_plan_with_problems_cannot_be_started(console, planning: Asked) 
     assert [params.dry_run for params in planning.named("deploy.start")] == [True]
 
 
+async def test_what_serves_already_is_not_put_into_service_again(console, planning: Asked) -> None:
+    same = msgspec.structs.replace(sd.PLAN, serves=True, replaces=sd.PLAN.release)
+    planning.answers["deploy.start"] = lambda params: sd.planned(same)
+    app = console("training")
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        await pilot.press("d")
+        await until(pilot, lambda: "it serves there already: nothing to do" in text_of(app))
+        text = text_of(app)
+        assert "outage" not in text and "enter deploy" not in text
+        assert f"dm-g1 deploy --to {sd.SPARK}" in text
+        await pilot.press("enter")
+        await pilot.pause(0.1)
+    assert len(planning.calls) == 1
+
+
 async def test_a_plan_that_cannot_be_made_says_why(console, planning: Asked) -> None:
     planning.answers["deploy.start"] = lambda params: [ev.Failure(what="away", where=sd.SPARK, fix="wait")]
     app = console("training")
@@ -253,7 +269,10 @@ async def test_the_checkpoint_under_the_cursor_is_the_one(console, planning: Ask
         await settled(pilot)
         app.overview.checkpoints.focus()
         await pilot.pause(0.05)
-        await pilot.press("down", "down", "d")
+        assert "d deploys 6000" in text_of(app)
+        await pilot.press("down", "down")
+        await until(pilot, lambda: "d deploys 4000" in text_of(app))
+        await pilot.press("d")
         await until(pilot, lambda: planning.calls)
         await pilot.press("escape")
     assert planning.named("deploy.start")[0].checkpoint.endswith("/checkpoint-4000")

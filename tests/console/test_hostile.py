@@ -182,18 +182,29 @@ def test_a_real_terminal_gets_no_command_from_data() -> None:
     )
     os.close(slave)
     seen = b""
-    script = [b"", b"\t", b"\r", b"\x1b", b"j", b"j", b"v", b"?", b"\x1b", b":", b"\x1b", b"s", b"\x1b", b"\t\t", b"q"]
+    script = [b"\t", b"\r", b"\x1b", b"j", b"j", b"v", b"?", b"\x1b", b":", b"\x1b", b"s", b"\x1b", b"\t\t", b"q"]
+
+    def hear(least: float) -> None:
+        """For so long, and on until nothing more is said for a moment."""
+        nonlocal seen
+        until = time.monotonic() + least
+        last = until + 5
+        while time.monotonic() < min(until, last):
+            if select.select([master], [], [], 0.02)[0]:
+                try:
+                    seen += os.read(master, 1 << 16)
+                except OSError:
+                    return
+                until = max(until, time.monotonic() + 0.1)
+
     try:
+        deadline = time.monotonic() + 30
+        while b"h8x[/nope]y" not in seen and process.poll() is None and time.monotonic() < deadline:
+            hear(0.5)
+        hear(0.5)
         for keys in script:
-            if keys:
-                os.write(master, keys)
-            until = time.monotonic() + (4.0 if not keys else 0.5)
-            while time.monotonic() < until:
-                if select.select([master], [], [], 0.05)[0]:
-                    try:
-                        seen += os.read(master, 1 << 16)
-                    except OSError:
-                        break
+            os.write(master, keys)
+            hear(0.25)
         process.wait(10)
     finally:
         process.kill()

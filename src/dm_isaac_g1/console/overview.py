@@ -48,7 +48,7 @@ class Overview(Room):
         self.runs = runs.Runs(self.view)
         self.loss = loss.Loss(self.view, self.memory.choices.log_scale, self.memory.choices.smoothing)
         self.log_tail = log.LogTail(self.view)
-        self.checkpoints = checkpoints.Checkpoints(self.view)
+        self.checkpoints = checkpoints.Checkpoints(self.view, deploys=self._serves)
         self.alerts = alerts.Alerts(self.view)
         self.panes = (self.alerts, self.hosts, self.runs, self.loss, self.checkpoints, self.log_tail)
 

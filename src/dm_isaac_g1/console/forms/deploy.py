@@ -133,6 +133,7 @@ class DeployDialog(Dialog[None]):
             lines = marked("✗", "$error", error.line(), self.cells)
         self._say(lines)
         words = command_line(self.action.name, self.action.fields(), self.values())
+        words = words.replace("dm-g1 deploy start ", "dm-g1 deploy ", 1)  # as it is typed
         self.command.update(Content.assemble(("$ ", "$faint"), (shown.line(words), "$primary")))
 
     def _planned(self, data: dict[str, Any]) -> list[Content]:

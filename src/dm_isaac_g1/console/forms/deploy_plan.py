@@ -20,7 +20,7 @@ def plan_lines(plan: DeployPlan, width: int) -> list[Content]:
     rows: list[Content] = []
     for word, text, style in said(plan):
         rows += line(word, text, width, style=style)
-    for text in plan.warnings:
+    for text in () if plan.serves else plan.warnings:
         rows += marked("▲", "$warning", text, width)
     for text in plan.problems:
         rows += marked("✗", "$error", text, width)
@@ -44,6 +44,9 @@ def said(plan: DeployPlan) -> Iterator[tuple[str, str, str]]:
     )
     yield "from", new.source, ""
     yield "to", f"{plan.host}, port {plan.port}{f', {plan.how}' if plan.how else ''}", ""
+    if plan.serves:
+        yield "serves", "it serves there already: nothing to do", "bold $success"
+        return
     yield "sends", _sends(plan), ""
     yield "replaces", _replaces(plan), ""
     if (room := _room(plan)) is not None:
@@ -68,8 +71,6 @@ def _sends(plan: DeployPlan) -> str:
 
 
 def _replaces(plan: DeployPlan) -> str:
-    if plan.serves:
-        return f"nothing: {plan.release.name} serves there already"
     if plan.foreign:
         return f"{plan.foreign}, which was not deployed from here"
     if plan.replaces is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from textual import on
 from textual.content import Content
 
 from dm_isaac_g1.console import columns, marks, shown
@@ -128,9 +129,11 @@ class Checkpoints(Rows):
     Its cursor is there while it has the focus; without one, the newest complete checkpoint is meant.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, *, deploys: bool = False) -> None:
+        """`deploys`: there is a host that serves, so that one can be put into service."""
         super().__init__(id="checkpoints", selectable=True)
         self.view = view
+        self.deploys = deploys
         self._meant: str | None = None
         retitle(self, title("Checkpoints"))
 
@@ -145,6 +148,11 @@ class Checkpoints(Rows):
     def on_focus(self) -> None:
         chosen = self.chosen()
         self.select(chosen.path if chosen is not None else None)
+
+    @on(Rows.Selected)
+    def _selected(self, message: Rows.Selected) -> None:
+        message.stop()
+        self.sync()
 
     def on_blur(self) -> None:
         self._meant = self.selected
@@ -164,7 +172,11 @@ class Checkpoints(Rows):
             return
         kept = sorted(run.checkpoints, key=lambda each: (each.step, each.mtime), reverse=True)
         held = sum(each.size for each in kept)
-        retitle(self, title("Checkpoints", f"{len(kept)} hold {size(held)}" if kept else "none yet"))
+        detail = Content.styled(f"{len(kept)} hold {size(held)}" if kept else "none yet", MUTED)
+        chosen = self.chosen() if self.deploys else None
+        if chosen is not None:
+            detail += Content.assemble(("  d", "bold $primary"), (f" deploys {chosen.step}", MUTED))
+        retitle(self, title("Checkpoints", detail))
         forecast = self._forecast(run)
         below = guard(forecast, run, width, max(6, height - min(len(kept), 5) - 1)) if forecast else []
         if run.job.diagnosis is not None:
