@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 import sshd as openssh
-from deploys import Fleet, fleet
+from deploys import Fleet, fleet, write_model
+from hubserver import HubServer
 from machines import mounted
 from servedmodels import groot_checkpoint
 from serving import Robot
@@ -202,6 +203,28 @@ async def test_a_disk_that_is_too_small_is_refused(spark: Fleet, tmp_path: Path)
         ((*_, said),) = await perform(small, "deploy.start", {"checkpoint": what})
         assert said.code == 3 and "the disk is too small" in said.what  # type: ignore[attr-defined]
         assert not (small.models / "store").exists()
+
+
+async def test_a_model_of_the_hub_comes_through_this_machine(
+    spark: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("huggingface_hub")
+    write_model(tmp_path / "model", value=7.0, size=300_000)
+    (tmp_path / "model" / "optimizer.pt").write_bytes(b"x")
+
+    async def yes(plan: Plan) -> bool:
+        return True
+
+    with HubServer() as hub:
+        commit = hub.add("org/apples", tmp_path / "model").commit
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        async with Context(load_profile(str(spark.profile)), None, confirm=yes) as ctx:
+            ((*_, said),) = await perform(spark, "deploy.start", {"from_hub": "org/apples"}, ctx=ctx)
+    entry = said.data["entry"]  # type: ignore[attr-defined]
+    assert entry["outcome"] == "done" and entry["bytes_sent"] > 300_000
+    now = spark.status()["current"]
+    assert (now["id"], now["source"]) == (entry["release"], f"hub:org/apples@{commit}")
+    assert not (spark.models / "current" / "optimizer.pt").exists()
 
 
 def test_two_deploys_at_once_one_is_refused_and_the_other_ends(spark: Fleet) -> None:
