@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,89 @@ def test_a_stream_that_makes_no_sense_is_refused(pair: Pair) -> None:
         with pytest.raises(Refused):
             pair.receive(stream + b"\0" * 100)
     assert list((Path(pair.store.root) / ".staging" / "parts").iterdir()) == []
+
+
+CALLS = ("rename", "link", "unlink", "chmod", "fsync", "mkdir", "symlink", "open", "rmdir")
+
+
+def killed_at(number: int, work: Callable[[], object]) -> bool:
+    """Do it in a process of its own that is gone at its `number`th call of the file system; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+            def counting(*args: Any, **more: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+                return call(*args, **more)
+
+            return counting
+
+        for name in CALLS:
+            setattr(os, name, counted(getattr(os, name)))
+        with contextlib.suppress(BaseException):
+            work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_a_commit_killed_at_every_single_step_is_gone_on_with(
+    quiet: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    number, killed = 0, True
+    while killed:
+        pair = Pair(tmp_path_factory.mktemp("pair"))
+        pair.receive(pair.stream(pair.prepare()["chunks"]))
+        killed = killed_at(number, pair.commit)
+        for release in (Path(pair.store.root) / "rel").iterdir():
+            assert {str(p.relative_to(release)) for p in release.rglob("*") if p.is_file()} == set(SIZES), "half of one"
+        release = pair.commit()
+        assert store_program.verify(pair.store, "m-1") == []
+        for name in SIZES:
+            assert (release / name).read_bytes() == (pair.model / name).read_bytes()
+        number += 1
+    assert number > 30
+
+
+def test_a_switch_or_removal_killed_at_every_single_step_leaves_one_or_the_other(
+    quiet: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pair = Pair(tmp_path_factory.mktemp("pair"))
+    pair.receive(pair.stream(pair.prepare()["chunks"]))
+    pair.commit()
+    for id in ("m-2", "m-3"):
+        store_program.commit(pair.store, "t1", pair.manifest, {"id": id})
+    store_program.set_current(pair.store, "m-1")
+    number = 0
+    while killed_at(number, lambda: store_program.set_current(pair.store, "m-2")):
+        assert pair.store.current() in ("m-1", "m-2")
+        number += 1
+    assert (number > 2, pair.store.current()) == (True, "m-2")
+    number = 0
+    while killed_at(number, lambda: store_program.remove(pair.store, "m-3")):
+        number += 1
+    assert number > 5
+    store_program.remove(pair.store, "m-3")
+    assert not (Path(pair.store.root) / "rel" / "m-3").exists()
+    assert store_program.verify(pair.store, "m-1") == store_program.verify(pair.store, "m-2") == []
+
+
+def test_what_killed_ones_left_goes_after_a_day(pair: Pair) -> None:
+    pair.receive(pair.stream(pair.prepare()["chunks"]))
+    root = Path(pair.store.root)
+    left = [root / "txn.json.new-12", root / ".staging" / "t0" / "receive.py", root / ".staging" / "parts" / ("0" * 64)]
+    kept = [root / "mine", root / ".staging" / "parts" / ("1" * 64)]
+    for path in (*left, *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    for path in (*left, left[1].parent, kept[0]):
+        os.utime(path, (1, 1))
+    pair.commit()
+    assert [path for path in left if path.exists()] == []
+    assert all(path.exists() for path in kept)
 
 
 def test_programs_for_hosts_are_written_for_python_3_8_and_its_standard_library() -> None:

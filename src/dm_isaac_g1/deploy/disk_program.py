@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MARK = "\x1edm-g1 "
 #: A name in a store that we made up: of a release, a transaction.
@@ -28,6 +28,8 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 PATH_MAX = 1024
 #: Seconds between two words of progress.
 CADENCE = 0.1
+#: Seconds between two signs of life of what has no progress.
+ALIVE_S = 5.0
 
 
 class Refused(Exception):
@@ -159,6 +161,26 @@ def sync_all(path: str) -> None:
             raise OSError(number, os.strerror(number), path)
     finally:
         os.close(fd)
+
+
+def patiently(work: Callable[[], None]) -> None:
+    """Something that says nothing and may take minutes (a flush of gigabytes): whoever asked hears that we live."""
+    problem: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            problem.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(ALIVE_S)
+    while thread.is_alive():
+        say({"alive": True})
+        thread.join(ALIVE_S)
+    if problem:
+        raise problem[0]
 
 
 def write_whole(path: str, data: bytes, mode: int = 0o644) -> None:

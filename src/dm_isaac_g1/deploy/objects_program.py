@@ -29,6 +29,7 @@ from dm_isaac_g1.deploy.disk_program import (
     explain,
     free_bytes,
     make_folder,
+    patiently,
     sync_all,
 )
 from dm_isaac_g1.deploy.manifest_program import in_threads, sha256, whole
@@ -149,6 +150,9 @@ class Content:
             while len(data):
                 sent = os.pwrite(fd, data, at)
                 data, at = data[sent:], at + sent
+            if at - index * chunk >= ASIDE:
+                # The disk begins with it now: what is not written yet stays in memory, whatever the name says.
+                os.posix_fadvise(fd, index * chunk, at - index * chunk, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(fd)
         if len(row["chunks"]) > 1 or journalled:
@@ -343,7 +347,7 @@ def settle(content: Content, manifest: Row) -> None:
             os.truncate(part, row["bytes"])
         os.chmod(part, 0o444)
     if todo:
-        sync_all(content.root)
+        patiently(lambda: sync_all(content.root))
     there = content.arriving()
     for row in todo:
         os.rename(content.part(row["sha256"]), content.object(row["sha256"]))

@@ -156,7 +156,7 @@ def commit(store: Store, txn: str, manifest: Any, release: Row) -> Row:
             write_json(store.record(name), {"release": release, "manifest": checked})
         sync_folder(store.releases)
         erase(staging)
-        clear(store.content)
+        clear(store)
     return {"path": final}
 
 
@@ -198,13 +198,15 @@ def fill(content: Content, manifest: Row, folder: str, fresh: bool = False) -> N
         sync_folder(each)
 
 
-def clear(content: Content) -> None:
-    """Copies that nobody went on with for long: their parts, and what else they left."""
-    for folder in (content.parts, content.staging):
+def clear(store: Store) -> None:
+    """Copies that nobody went on with for long: their parts, and what else those that were killed have left."""
+    content = store.content
+    for folder in (content.parts, content.staging, store.records, store.root):
         for entry in os.scandir(folder):
+            ours = folder in (content.parts, content.staging) or ".new-" in entry.name
             with contextlib.suppress(FileNotFoundError):
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > PARTS_KEPT_S
-                if old and entry.path != content.parts:
+                if ours and old and entry.path != content.parts:
                     erase(entry.path)
 
 
