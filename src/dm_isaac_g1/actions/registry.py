@@ -157,7 +157,7 @@ def catalogue() -> dict[str, Action]:
     # They declare, in this order.
     from dm_isaac_g1.actions import train, watch, checkpoints, disk, data, data_made, data_seen  # noqa: F401, I001
     from dm_isaac_g1.actions import infer, infer_serve, infer_export  # noqa: F401
-    from dm_isaac_g1.actions import deploy, deploy_seen  # noqa: F401
+    from dm_isaac_g1.actions import deploy, deploy_back, deploy_seen  # noqa: F401
     from dm_isaac_g1.actions import hosts, profile, remote  # noqa: F401
 
     return dict(_actions)
