@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dm_isaac_g1.deploy import disk_program, manifest_program, objects_program, program, store_program
+from dm_isaac_g1.deploy import arriving_program, disk_program, manifest_program, objects_program, program, store_program
 from dm_isaac_g1.deploy.disk_program import Refused
 from dm_isaac_g1.deploy.transfer import local_program, send_program
 
@@ -70,7 +70,7 @@ class Pair:
         return b"".join(pieces)
 
     def receive(self, data: bytes) -> dict[str, Any]:
-        return objects_program.receive(self.store.content, self.manifest, io.BufferedReader(io.BytesIO(data)), 0)  # type: ignore[type-var]
+        return arriving_program.take(self.store.content, self.manifest, io.BufferedReader(io.BytesIO(data)), 0)  # type: ignore[type-var]
 
     def commit(self) -> Path:
         return Path(store_program.commit(self.store, "t1", self.manifest, {"id": "m-1"})["path"])
@@ -82,7 +82,7 @@ class Pair:
 
 @pytest.fixture
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
-    for module in (disk_program, store_program):
+    for module in (disk_program, arriving_program):
         monkeypatch.setattr(module, "say", lambda value: None)
     return Pair(tmp_path)
 

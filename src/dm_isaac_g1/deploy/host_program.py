@@ -27,7 +27,7 @@ STORE = {
     "write_transaction": "ledger_program",
     "append_history": "ledger_program",
     "prepare": "store_program",
-    "receive": "store_program",
+    "receive": "arriving_program",
     "commit": "store_program",
     "set_current": "store_program",
     "remove": "store_program",

@@ -23,6 +23,7 @@ PARTS = (
     "manifest_program",
     "objects_program",
     "store_program",
+    "arriving_program",
     "transfer.key_program",
     "ledger_program",
     "transfer.local_program",
@@ -35,7 +36,7 @@ _READING = ("disk_program", "manifest_program")
 _SENDING = (*_READING, "objects_program", "transfer.send_program")
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "manifest": (*_READING, "host_program"),
-    "receive": (*_READING, "objects_program", "store_program", "host_program"),
+    "receive": (*_READING, "objects_program", "store_program", "arriving_program", "host_program"),
     "send": (*_SENDING, "host_program"),
     "push": (*_SENDING, "transfer.push_program", "host_program"),
 }

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,6 @@ from dm_isaac_g1.deploy.disk_program import (
     locked,
     make_folder,
     read_json,
-    say,
     sync_folder,
     write_json,
 )
@@ -126,15 +124,6 @@ def prepare(store: Store, txn: str, manifest: Any) -> Row:
     found = objects_program.prepare(store.content, checked)
     write_json(os.path.join(store.staging(txn), "manifest.json"), checked)
     return found
-
-
-def receive(store: Store, txn: str, total: int) -> Row:
-    """Take chunks from stdin. Anybody who may start this may only bring what the manifest names."""
-    checked = read_json(os.path.join(store.staging(txn), "manifest.json"))
-    if checked is None:
-        raise Refused(f"no copy {txn} is prepared")
-    say({"hello": txn})
-    return objects_program.receive(store.content, checked, sys.stdin.buffer, total)
 
 
 def commit(store: Store, txn: str, manifest: Any, release: Row) -> Row:
