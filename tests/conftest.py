@@ -5,6 +5,7 @@ A test that needs OpenSSH's sshd, a Docker engine or tmux says so with `required
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ _PERSONAL = (
     "SSH_AUTH_SOCK",
     "SSH_ASKPASS",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: no worker sits idle while the other ends a long one alone.
+
+    They are those with slow tests, or with servers to start; of the rest, those with many tests.
+    """
+    long = {item.path for item in items if {"slow", "sshd", "dockerd"} & {mark.name for mark in item.iter_markers()}}
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in long, -count[item.path]))
 
 
 @pytest.fixture(autouse=True)

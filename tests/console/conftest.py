@@ -78,9 +78,9 @@ async def settled(pilot: Pilot[Any], tries: int = 200) -> None:
         placed = "loss" in app.overview._arranged.regions
         if app.fleet is not None and (not placed or loss.curve is None or loss._drawn is not None):
             break
-    await pilot.pause(0.1)
+    await pilot.pause(0.03)
     app.overview.action_sync_all()
-    await pilot.pause(0.05)
+    await pilot.pause(0.02)
 
 
 def text_of(app: DmG1App) -> str:
