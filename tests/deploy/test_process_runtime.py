@@ -244,3 +244,43 @@ async def test_settling_keeps_what_serves_and_the_logs_of_the_last_ones(
     await runtime.settle("txn2", keep=1)
     states = [job.state for job in await host.jobs.list()]
     assert states.count(JobState.RUNNING) == 1 and JobState.STOPPED in states
+
+
+async def test_what_did_not_serve_before_a_deploy_is_not_started_by_undoing_it(
+    host: Host, runtime: ProcessRuntime, models: Path, workspace: Path
+) -> None:
+    """Neither a model that was rejected, nor a server that its user stopped: the port is as empty as it was."""
+    for number in (1, 2):
+        assert (await runtime.switch(launch(release(models, f"bad{number}", act="nan", load_s=0.0), f"txn{number}"))).ok
+        assert (await runtime.restore(f"txn{number}")).ok
+        assert await runtime.current() is None
+    assert (await runtime.restore("txn0")).ok and await runtime.current() is None, "it had not switched anything"
+    assert running_there(workspace) == []
+
+
+async def test_undoing_a_switch_that_brought_the_old_one_back_itself_leaves_that_alone(
+    host: Host, runtime: ProcessRuntime, models: Path
+) -> None:
+    await runtime.switch(launch(release(models, "one", value=1.0, load_s=0.0), "txn1"))
+    failed = await runtime.switch(launch(release(models, "bad", act="exit", load_s=0.0), "txn2"))
+    with Robot(host.profile.port).asking() as robot:
+        robot.ready(1.0)
+        assert (await runtime.restore("txn2")).id == failed.id
+        robot.wait(1.0)
+    assert robot.failures == 0
+    now = await runtime.current()
+    assert now is not None and now.id == failed.id
+    jobs = [job.state for job in await host.jobs.list()]
+    assert jobs.count(JobState.RUNNING) == 1
+
+
+async def test_a_candidate_that_does_not_stop_is_an_error_that_undoing_survives(
+    host: Host, runtime: ProcessRuntime, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dm_isaac_g1.core.errors import RemoteFailed
+    from dm_isaac_g1.deploy.runtimes import process
+
+    monkeypatch.setattr(process, "ENDS_S", 0.0)
+    await runtime.start_candidate(launch(release(models, "one", load_s=30.0), "txn1"))
+    with pytest.raises(RemoteFailed, match="still runs"):
+        await runtime.drop_candidate("txn1")

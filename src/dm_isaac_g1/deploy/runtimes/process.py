@@ -7,12 +7,13 @@ beginning with SIGTERM, so that the request in flight is answered. What a job se
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import time
 from typing import Any
 
 import msgspec
 
-from dm_isaac_g1.core.errors import DmG1Error, RefusedError
+from dm_isaac_g1.core.errors import DmG1Error, RefusedError, RemoteFailed
 from dm_isaac_g1.core.profile import DockerRuntime
 from dm_isaac_g1.core.runs import JobInfo, JobSpec, JobState
 from dm_isaac_g1.deploy.runtimes import mounts, switching
@@ -40,6 +41,8 @@ RESTART_S = 1.0
 ENDED_KEPT = 5
 WORDS = 20
 LOOPBACK = "127.0.0.1"
+#: Seconds that a server gets to end once it was told to, with those until we hear of it.
+ENDS_S = STOP_S + 30
 
 
 class ProcessRuntime:
@@ -145,19 +148,19 @@ class ProcessRuntime:
             raise RefusedError(_foreign(now), where=self._host.name, fix="stop it there, then deploy again")
         old = [job.id for job in await self._jobs("main")]
         spec = await self._spec(launch, "main", self._port)
-        plan = self._plan(launch.txn, old=old, back=now.id if now is not None else (old[-1] if old else None))
-        plan["new"] = {"spec": msgspec.to_builtins(spec), "plan": self._job_plan(spec)}
+        plan = {
+            **self._plan(launch.txn),
+            "old": old,
+            "back": now.id if now is not None else (old[-1] if old else None),
+            "new": {"spec": msgspec.to_builtins(spec), "plan": self._job_plan(spec)},
+        }
         return await self._perform(launch.txn, "switch", plan)
 
     async def restore(self, txn: str) -> Switched:
-        jobs = await self._jobs("main", ended=True)
-        new = [job.id for job in jobs if job.spec.labels.get(TXN) == txn]
-        before = [job for job in jobs if job.spec.labels.get(TXN) != txn]
-        # Not `before` alone: a job that was itself brought back has the labels of the deploy that first started it.
-        back = before[-1].id if before else None
-        plan = self._plan(txn, old=[job.id for job in before if not job.state.ended], back=back)
-        plan["new_ids"] = new
-        return await self._perform(txn, "restore", plan)
+        # What served is for the switch's own record to say: a job that ended may have been rejected, or stopped by
+        # its user.
+        undoes = posixpath.basename(switching.folder(self._there(), txn, "switch"))
+        return await self._perform(txn, "restore", {**self._plan(txn), "undoes": undoes})
 
     async def settle(self, txn: str, keep: int) -> None:
         """Nothing runs beside what serves; of those that ended, the last few keep their logs."""
@@ -197,12 +200,10 @@ class ProcessRuntime:
             "restart_s": RESTART_S,
         }
 
-    def _plan(self, txn: str, *, old: list[str], back: str | None) -> dict[str, Any]:
+    def _plan(self, txn: str) -> dict[str, Any]:
         return {
             "driver": "process",
             "root": self._host.path("jobs"),
-            "old": old,
-            "back": back,
             "address": _reachable(self._serve.bind),
             "port": self._port,
             "load_s": self._serve.load_s,
@@ -262,10 +263,14 @@ class ProcessRuntime:
         return engine.address(await self._container() or {}) or address
 
     async def _ended(self, id: str) -> None:
-        async with asyncio.timeout(STOP_S + 30):
-            async for jobs in self._host.jobs.changes(0.1):
-                if any(job.id == id and job.state.ended for job in jobs):
-                    return
+        try:
+            async with asyncio.timeout(ENDS_S):
+                async for jobs in self._host.jobs.changes(0.1):
+                    if any(job.id == id and job.state.ended for job in jobs):
+                        return
+        except TimeoutError:
+            what = f"the server {id} was told to stop and still runs"
+            raise RemoteFailed(what, where=self._host.name, fix="end its processes there") from None
 
     async def _remove(self, jobs: list[JobInfo]) -> None:
         if jobs:

@@ -2,6 +2,7 @@
 
 A part of `switch_program`, standard library only, Python 3.8 and later. The plan: `root` of the jobs, `old`: ids that
 may be running, `new`: {spec, plan} of a job, `back`: the id of the job whose spec is started again (None: nothing).
+Where a switch is undone, also the ids that it started: `made` of the new one, `brought` of the old one.
 """
 
 from __future__ import annotations
@@ -55,22 +56,26 @@ class Process:
         pass
 
     def stop_new(self) -> None:
-        for id in {self.progress.get("new"), *self.plan.get("new_ids", ())} - {None}:
-            self.stop(id)
+        for id in (self.progress.get("new"), self.plan.get("made")):
+            if id is not None:
+                self.stop(id)
 
     def had_old(self) -> bool:
         return self.plan.get("back") is not None
 
     def start_old(self) -> None:
-        job = read(os.path.join(self.plan["root"], self.plan["back"]), "job.json")
+        back = self.plan["back"]
+        job = read(os.path.join(self.plan["root"], back), "job.json")
         if not isinstance(job, dict):
-            raise Failed(f"job {self.plan['back']} is not there any more")
+            raise Failed(f"job {back} is not there any more")
         plan = job.pop("supervisor", None) or {}
-        for id in self.plan["old"]:
-            if id != self.plan["back"]:
-                self.stop(id)
-        if self.alive(self.plan["back"]):
-            self.running = self.plan["back"]
+        # The switch may have brought it back itself, as another job.
+        ours = [id for id in (self.plan.get("brought"), back) if id is not None]
+        running = next((id for id in ours if self.alive(id)), None)
+        for id in {*self.plan["old"], *ours} - {running}:
+            self.stop(id)
+        if running is not None:
+            self.running = running
             return
         self.start(job, plan, "old")
 

@@ -68,8 +68,9 @@ def read(folder: str, name: str) -> Any:
 
 def write(folder: str, name: str, value: Any) -> None:
     """Beside, to the disk, then renamed: nobody ever reads half of it."""
-    beside = os.path.join(folder, f".{name}-{os.getpid()}")
-    with open(beside, "w") as file:
+    beside = os.path.join(folder, f".{name}-{os.urandom(8).hex()}")  # a name that nobody can put a link at
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as file:
         json.dump(value, file)
         file.flush()
         os.fsync(file.fileno())
@@ -214,8 +215,8 @@ class Exchange:
             # What the switch was, and what came of it, stands beside.
             switch = os.path.join(os.path.dirname(folder), self.plan["undoes"])
             self.nothing = not known(switch)
-            made = (read(switch, "progress.json") or {}).get("new")
-            self.plan = dict(read(switch, "plan.json") or {}, **self.plan, made=made)
+            did = read(switch, "progress.json") or {}
+            self.plan = dict(read(switch, "plan.json") or {}, **self.plan, made=did.get("new"), brought=did.get("old"))
         self.progress: dict[str, Any] = read(folder, "progress.json") or {}
         if self.nothing:
             return
