@@ -34,6 +34,8 @@ GREETING_S = 2.0
 SIGNATURE = 10
 
 Tell = Callable[[str], None]
+#: Something that is asked in between: a sentence, or None where nothing is wrong.
+Ask = Callable[[], Awaitable[str | None]]
 Seen = Literal["refused", "silent", "other", "zmtp"]
 
 
@@ -45,14 +47,18 @@ async def gate(
     patience_s: float = 600.0,
     answer_s: float = ANSWER_S,
     tell: Tell = lambda text: None,
-    alive: Callable[[], Awaitable[str | None]] | None = None,
+    alive: Ask | None = None,
+    taken: Ask | None = None,
 ) -> Health:
     """The verdict on the server at `address` (a ZeroMQ endpoint, as `Host.reach` gives it).
 
     `spec`: what it must take and give. `patience_s`: for the model to load. `alive` says what became of the server's
-    process while it loads (a sentence), or None while it runs: then nobody waits for a dead one.
+    process while it loads (a sentence), or None while it runs: then nobody waits for a dead one. `taken` says who else
+    has its port, or None. Both are asked before anything is sent, and again once it has answered.
     """
     health = await _listens(address, patience_s, tell, alive)
+    if health.problem is None:
+        health = await _itself(health, alive, taken)
     if health.problem is not None:
         return health
     from dm_isaac_g1.inference.client.async_client import GrootClientAsync
@@ -64,7 +70,8 @@ async def gate(
             return health
         tell("it answers; asking for one action")
         try:
-            return await _acted(client, replace(health, passed="ping"), spec, answer_s)
+            acted = await _acted(client, replace(health, passed="ping"), spec, answer_s)
+            return await _itself(acted, alive, taken) if acted.ok else acted
         except ServerSilent:
             return _sick(
                 replace(health, passed="ping"), f"it did not answer get_action within {answer_s:g} s: it hangs"
@@ -107,9 +114,7 @@ _NOT_UP: dict[Seen, str] = {
 }
 
 
-async def _listens(
-    address: str, patience_s: float, tell: Tell, alive: Callable[[], Awaitable[str | None]] | None
-) -> Health:
+async def _listens(address: str, patience_s: float, tell: Tell, alive: Ask | None) -> Health:
     health = Health(ok=False, checked=time.time())
     until = time.monotonic() + patience_s
     looked = time.monotonic()
@@ -124,6 +129,15 @@ async def _listens(
             waited = f" after {patience_s:g} s" if seen != "other" else ""
             return _sick(replace(health, passed="nothing" if seen == "refused" else "port"), _NOT_UP[seen] + waited)
         await asyncio.sleep(PAUSE)
+    return health
+
+
+async def _itself(health: Health, *asks: Ask | None) -> Health:
+    """Whether it is the server that was meant who listens there: a stranger's answers say nothing of it."""
+    for ask in asks:
+        problem = await ask() if ask is not None else None
+        if problem is not None:
+            return _sick(replace(health, passed="port"), problem)
     return health
 
 

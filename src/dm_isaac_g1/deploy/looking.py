@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from dm_isaac_g1.core.deployments import Deployment, Health, ServeState, Traffic
 from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, HostUnreachable, HostUntrusted
-from dm_isaac_g1.deploy import gathering, tokens
+from dm_isaac_g1.deploy import asking, gathering
 
 if TYPE_CHECKING:
     from dm_isaac_g1.core.profile import Host as HostProfile
     from dm_isaac_g1.deploy.gathering import Place
     from dm_isaac_g1.deploy.runtimes.served import Served
+    from dm_isaac_g1.remote.around import Around
     from dm_isaac_g1.remote.host import Host
 
 #: Entries of the history that are shown.
@@ -40,7 +41,7 @@ async def look(host: Host, made: HostProfile) -> Deployment:
 async def _seen(there: Place, made: HostProfile) -> Deployment:
     runtime = there.runtime
     state, served, around = await gathering.now(there)
-    health, traffic = await _health(there, served) if served is not None else (None, None)
+    health, traffic = await _health(there, served, around) if served is not None else (None, None)
     current = gathering.serving(state, served)
     expected = next((each for each in state.releases if each.id == state.current), None)
     unfinished, problem = None, None
@@ -85,16 +86,20 @@ def judged(served: Served | None, health: Health | None, *, expected: bool) -> t
     return "unhealthy", health.problem if health is not None else None
 
 
-async def _health(there: Place, served: Served) -> tuple[Health | None, Traffic | None]:
+async def _health(there: Place, served: Served, around: Around) -> tuple[Health | None, Traffic | None]:
     """By greeting, ping and metrics: a robot never waits for it."""
     if served.state != "serving":
         return None, None
+    taken = asking.taken_by(there, served, around.listening)
+    if taken is not None:
+        return Health(ok=False, problem=taken, passed="port", checked=time.time()), None
     from dm_isaac_g1.deploy import health
 
+    async def watched(address: str, token: str | None) -> tuple[Health, Traffic | None]:
+        return await health.watch(address, token=token)
+
     try:
-        token = await tokens.api_token(there.host)
-        async with there.host.reach(served.port, served.address) as address:
-            return await health.watch(address, token=token)
+        return await asking.ask(there, served, watched)
     except AWAY:
         raise
     except DmG1Error as error:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dm_isaac_g1.core.deployments import Health, HistoryEntry, Release
 from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, RefusedError, RemoteFailed
 from dm_isaac_g1.core.events import Progress
-from dm_isaac_g1.deploy import gathering, health, record, retention, tokens
+from dm_isaac_g1.deploy import asking, gathering, health, record, retention, transaction
 from dm_isaac_g1.deploy.gathering import Place
 from dm_isaac_g1.deploy.lease import Lease
 from dm_isaac_g1.deploy.manifest import Manifest, manifest_of
@@ -22,7 +22,7 @@ from dm_isaac_g1.deploy.transfer.copying import copy
 from dm_isaac_g1.inference import models
 
 if TYPE_CHECKING:
-    from dm_isaac_g1.deploy.store import Damage
+    from dm_isaac_g1.deploy.store import Damage, StoreState
     from dm_isaac_g1.deploy.transfer.copying import Copied, CopyProgress
     from dm_isaac_g1.inference.models import ModelFacts
     from dm_isaac_g1.remote.host import Host
@@ -151,30 +151,50 @@ class HostSite:
     async def restore(self, record_: Record) -> Switched:
         return await self._runtime.restore(record_.id)
 
-    async def revive(self, record_: Record) -> None:
+    async def revive(self, record_: Record) -> bool:
         """After a reboot in the midst of it nothing serves: what served before is started as it was deployed."""
         served = await self._runtime.current()
         if record_.previous is None or (served is not None and served.state != "down"):
-            return
+            return False
         done = await self._runtime.switch(await self._launch(record_.previous, new_id(time.time())))
         if not done.ok:
             what = f"{record_.previous.id} served before, and could not be started again: {done.problem}"
             raise RemoteFailed(what, where=self._host.name)
+        return True
 
-    async def close(self, record_: Record, entry: HistoryEntry, serving: Release | None) -> None:
+    async def close(self, record_: Record, entry: HistoryEntry, serving: Release | None) -> tuple[str, ...]:
         state = await self._store.look()
         there = {release.id for release in state.releases}
         if serving is not None and serving.id in there and state.current != serving.id:
             await self._store.set_current(serving.id)
         await self._store.append_history(entry)
-        keep = self._host.profile.serve.keep
-        await self._runtime.settle(record_.id, keep)
-        if entry.outcome == "done":
-            spared = {record_.release.id} | ({record_.previous.id} if record_.previous else set())
-            for each in retention.superfluous(state.releases, (entry, *state.history), keep=keep, spared=spared):
-                with contextlib.suppress(RefusedError):  # it is what `current` leads to
-                    await self._store.remove(each.id)
+        warnings = [said async for said in self._tidied(record_, entry, state)]
         await self._store.write_transaction(None)
+        return tuple(warnings)
+
+    async def _tidied(self, record_: Record, entry: HistoryEntry, state: StoreState) -> AsyncIterator[str]:
+        """Remove what is superfluous; what could not be, as sentences."""
+        keep, previous = self._host.profile.serve.keep, record_.previous
+        work: list[Callable[[], Awaitable[object]]] = [lambda: self._runtime.settle(record_.id, keep)]
+        if entry.outcome == "done":
+            spared = {record_.release.id} | ({previous.id} if previous else set())
+            gone = retention.superfluous(state.releases, (entry, *state.history), keep=keep, spared=spared)
+            work += [partial(self._store.remove, each.id) for each in gone]
+        elif previous is not None and previous.id == record_.release.id:
+            work.append(partial(self._described_again, record_.id, previous))
+        for each in work:
+            try:
+                await each()
+            except transaction.AWAY:
+                raise
+            except RefusedError:
+                pass  # it is what `current` leads to
+            except DmG1Error as error:
+                yield error.what
+
+    async def _described_again(self, txn: str, release: Release) -> None:
+        """The same files serve as before, for the embodiment of before."""
+        await self._store.commit(txn, await self._store.manifest_of(release.id), release)
 
     # --- Parts --------------------------------------------------------------------------------------------------------
 
@@ -219,12 +239,20 @@ async def fitness(
     alive: Alive | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Health:
-    """One real request to a server there, judged by what its release takes and gives. See `health.gate`."""
+    """One real request to a server there, judged by what its release takes and gives. See `health.gate`.
+
+    Raises HostUnreachable where the link was lost meanwhile.
+    """
     spec = None
     if release is not None:
         facts = await models.read_on_host(there.host.host_files, release.path)
         spec = facts.spec_for(release.embodiment)
-    token = await tokens.api_token(there.host)
     patience = there.host.profile.serve.load_s
-    async with there.host.reach(served.port, served.address) as address:
-        return await health.gate(address, spec, token=token, patience_s=patience, tell=tell, alive=alive)
+
+    async def taken() -> str | None:
+        return await asking.taken(there, served)
+
+    async def gated(address: str, token: str | None) -> Health:
+        return await health.gate(address, spec, token=token, patience_s=patience, tell=tell, alive=alive, taken=taken)
+
+    return await asking.ask(there, served, gated)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dm_isaac_g1.core.errors import RemoteFailed
-from dm_isaac_g1.remote import hands
+from dm_isaac_g1.remote import around_program, hands
 from dm_isaac_g1.remote.runtime import Runtime
 
 
@@ -22,6 +22,8 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...] = ()
     #: The id of the job of ours that it belongs to.
     job: str = ""
+    #: Its parent's pid, that one's parent's, and so on.
+    ancestors: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:
@@ -42,6 +44,12 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     arch: str = ""
     #: A free port above it.
     spare: int | None = None
+
+
+def stranger(listening: tuple[Listener, ...], address: str, *, job: str = "", pid: int = 0) -> Listener | None:
+    """Who listens at `address` and is neither of the job nor of the process; None: nobody, or it is not known. Pure."""
+    found = around_program.stranger(msgspec.to_builtins(listening), address, job, pid)
+    return None if found is None else msgspec.convert(found, Listener)
 
 
 async def around(

@@ -15,6 +15,10 @@ from typing import Any
 MARK = "\x1edm-g1 "
 #: Linux, include/net/tcp_states.h.
 ESTABLISHED, LISTEN = "01", "0A"
+#: Who listens there listens at every address.
+ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  compared, not bound
+#: Ancestors of a process that are looked at.
+DEEPEST = 50
 #: Where a spare port is looked for, above the one that is asked about.
 SPARE = 200
 
@@ -77,13 +81,46 @@ def read(path: str) -> bytes:
 
 
 def process(pid: int) -> dict[str, Any]:
-    """A process's words, and the job of ours that it belongs to."""
+    """A process's words, whom it descends from, and the job of ours that it belongs to, by itself or by them."""
     words = read(f"/proc/{pid}/cmdline").split(b"\0")[:40]
-    job = ""
+    above = ancestors(pid)
+    job = next((found for found in map(marked, (pid, *above)) if found), "")
+    said = [word.decode(errors="replace")[:300] for word in words if word]
+    return {"pid": pid, "argv": said, "job": job, "ancestors": above}
+
+
+def marked(pid: int) -> str:
+    """The job that a process's environment names."""
     for setting in read(f"/proc/{pid}/environ").split(b"\0"):
         if setting.startswith(b"DM_G1_JOB="):
-            job = setting[10:].decode(errors="replace")
-    return {"pid": pid, "argv": [word.decode(errors="replace")[:300] for word in words if word], "job": job}
+            return setting[10:].decode(errors="replace")
+    return ""
+
+
+def ancestors(pid: int) -> list[int]:
+    """Its parent, that one's, and so on, without the first process. proc(5), stat; a name may hold brackets."""
+    found: list[int] = []
+    while len(found) < DEEPEST:
+        words = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        pid = int(words[1]) if len(words) > 1 else 0
+        if pid <= 1:
+            break
+        found.append(pid)
+    return found
+
+
+def stranger(listening: list[dict[str, Any]], address: str, job: str = "", pid: int = 0) -> dict[str, Any] | None:
+    """Who listens at `address` and is neither of the job nor of the process `pid`; None: nobody, or it is not known.
+
+    A job is ours, and its processes can be looked into: who cannot be is none of them. A container's belong to root.
+    """
+    here = [each for each in listening if each["address"] in (address, *ANYWHERE)]
+    for each in here if job or pid else ():
+        if job and each.get("job") == job:
+            return None
+        if pid and (not each.get("pid") or pid in (each["pid"], *each.get("ancestors", ()))):
+            return None
+    return here[0] if here and (job or pid) else None
 
 
 def memory() -> tuple[int | None, int | None]:
@@ -120,19 +157,24 @@ def spare(port: int, taken: set[int]) -> int | None:
     return None
 
 
+def listeners(port: int, sockets: list[tuple[str, str, int, str, int, str]]) -> list[dict[str, Any]]:
+    """Who listens on a port, of all the sockets there are."""
+    here = [each for each in sockets if each[0] == LISTEN and each[2] == port]
+    pids = owners({each[5] for each in here})
+    found = []
+    for each in here:
+        pid = pids.get(each[5])
+        found.append(dict(process(pid) if pid else {}, address=each[1]))
+    return found
+
+
 def main(args: dict[str, Any]) -> None:
     port = args["port"]
     sockets = connections()
-    here = [each for each in sockets if each[0] == LISTEN and each[2] == port]
-    pids = owners({each[5] for each in here})
-    listening = []
-    for each in here:
-        pid = pids.get(each[5])
-        listening.append(dict(process(pid) if pid else {}, address=each[1]))
     free, total = memory()
     asked = [(connections(args["inside"]), args["inner"])] if args.get("inside") else [(sockets, port)]
     answer = {
-        "listening": listening,
+        "listening": listeners(port, sockets),
         "clients": [
             f"{each[3]}:{each[4]}"
             for seen, where in asked

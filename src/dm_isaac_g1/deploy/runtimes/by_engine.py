@@ -100,6 +100,7 @@ class ByEngine:
             release=clean(str(labels.get(RELEASE) or "")),
             since=started(container),
             txn=clean(str(labels.get(TXN) or "")),
+            pid=first(container),
         )
 
     async def _spare(self) -> int:
@@ -157,6 +158,13 @@ def name_of(container: Mapping[str, Any]) -> str:
 def running(container: Mapping[str, Any]) -> bool:
     state = container.get("State") or {}
     return bool(state.get("Running")) and not state.get("Restarting") and not container.get("RestartCount")
+
+
+def first(container: Mapping[str, Any]) -> int | None:
+    """The first process of a container that runs on the host's network, whose ports only /proc tells from others'."""
+    pid = (container.get("State") or {}).get("Pid")
+    on_host = (container.get("HostConfig") or {}).get("NetworkMode") == "host"
+    return pid if on_host and isinstance(pid, int) and pid > 0 else None
 
 
 def started(container: Mapping[str, Any]) -> float | None:

@@ -14,8 +14,8 @@ from typing import Any
 from dm_isaac_g1.core import profile
 from dm_isaac_g1.core.errors import RefusedError, UsageError
 from dm_isaac_g1.deploy.runtimes import cmdline, likeness, mounts
-from dm_isaac_g1.deploy.runtimes.by_engine import ANYWHERE, LOOPBACK, ByEngine, running, started
-from dm_isaac_g1.deploy.runtimes.served import STOP_S, Launch, Served, Switched
+from dm_isaac_g1.deploy.runtimes.by_engine import ANYWHERE, LOOPBACK, ByEngine, first, running, started
+from dm_isaac_g1.deploy.runtimes.served import RELEASE, STOP_S, TXN, Launch, Served, Switched
 from dm_isaac_g1.remote.around import Around, around
 from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.engine import Json, address
@@ -23,6 +23,8 @@ from dm_isaac_g1.remote.host import Host
 
 #: What GR00T's servers listen on where their command names no port.
 DEFAULT_PORT = 5555
+#: Containers that no deploy made and that wait beside the last one.
+ASIDES = 9
 
 
 class ContainerRuntime(ByEngine):
@@ -93,11 +95,14 @@ class ContainerRuntime(ByEngine):
         return await self._perform(launch.txn, "switch", {} if begun else await self._plan(launch))
 
     async def settle(self, txn: str, keep: int) -> None:
-        """The last one before waits for a rollback; those before it are made anew from their release's files."""
+        """The last one before waits for a rollback; those before it are made anew from their release's files.
+
+        One that no deploy made is its owner's: nobody could make it anew, and it stays, stopped.
+        """
         await self.drop_candidate(txn)
-        for name in (f"{self.name}-prev-2", *((f"{self.name}-prev",) if keep < 1 else ())):
+        for name in (*self._asides(), *((f"{self.name}-prev",) if keep < 1 else ())):
             found = await self._engine.inspect(name)
-            if found is not None and not (found.get("State") or {}).get("Running"):
+            if found is not None and _ours(found) and not (found.get("State") or {}).get("Running"):
                 await self._engine.remove(str(found.get("Id")))
 
     # The exchange.
@@ -108,7 +113,7 @@ class ContainerRuntime(ByEngine):
         taken = [] if runs else await self._taken()
         if taken:
             raise RefusedError(taken[0], where=self._host.name, fix="stop it there, then deploy again")
-        prev, aside = f"{self.name}-prev", f"{self.name}-prev-2"
+        prev = f"{self.name}-prev"
         old: str | None = str(container["Id"])
         older, reuse = None, None
         waits = await self._engine.inspect(prev)
@@ -118,11 +123,9 @@ class ContainerRuntime(ByEngine):
         elif waits is not None and model_of(waits) == path:
             reuse = str(waits["Id"])
         elif waits is not None:
-            older = [str(waits["Id"]), aside]
-            left = await self._engine.inspect(aside)
-            if left is not None:
-                await self._engine.remove(str(left["Id"]))
+            older = [str(waits["Id"]), await self._aside()]
         body, networks = await self._like(container, launch, None)
+        body["Labels"] = {**(body.get("Labels") or {}), RELEASE: launch.release.id, TXN: launch.txn}
         place, port = self._place(container)
         return {
             "driver": "docker",
@@ -138,6 +141,24 @@ class ContainerRuntime(ByEngine):
             "load_s": self._serve.load_s,
             "stop_s": STOP_S,
         }
+
+    def _asides(self) -> tuple[str, ...]:
+        """Names under which the ones before the last one wait."""
+        return tuple(f"{self.name}-prev-{number}" for number in range(2, ASIDES + 2))
+
+    async def _aside(self) -> str:
+        """One of these names that is free, or is made so. Raises RefusedError."""
+        for name in self._asides():
+            found = await self._engine.inspect(name)
+            if found is not None and _ours(found):
+                await self._engine.remove(str(found["Id"]))
+            if found is None or _ours(found):
+                return name
+        raise RefusedError(
+            f"{ASIDES} containers like {self.name} wait there that no deploy made",
+            where=self._host.name,
+            fix=f"remove those you do not need: `docker ps -a --filter name={self.name}-prev`",
+        )
 
     async def _like(self, container: Json, launch: Launch, port: int | None) -> tuple[Json, Json]:
         """What makes a container like this one, with the release's path (and another port)."""
@@ -195,6 +216,7 @@ class ContainerRuntime(ByEngine):
             release=name if posixpath.basename(folder) == "rel" else "",
             path=path,
             since=started(container),
+            pid=first(container),
             restarts=int(container.get("RestartCount") or 0),
         )
 
@@ -216,6 +238,11 @@ class ContainerRuntime(ByEngine):
 def words_of(container: Json, which: str) -> Sequence[str]:
     found = (container.get("Config") or {}).get(which) or []
     return [str(word) for word in ([found] if isinstance(found, str) else found)]
+
+
+def _ours(container: Json) -> bool:
+    """Whether a deploy made it."""
+    return bool(((container.get("Config") or {}).get("Labels") or {}).get(TXN))
 
 
 def model_of(container: Json) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from dm_isaac_g1.core.errors import UsageError
-from dm_isaac_g1.deploy.runtimes.by_engine import ANYWHERE, LOOPBACK, ByEngine, running, started
+from dm_isaac_g1.deploy.runtimes.by_engine import ANYWHERE, LOOPBACK, ByEngine, first, running, started
 from dm_isaac_g1.deploy.runtimes.served import MODEL, PORT, RELEASE, ROLE, STOP_S, TXN, Launch, Served, Switched
 from dm_isaac_g1.remote.clean import clean
 from dm_isaac_g1.remote.engine import Json
@@ -134,6 +134,7 @@ class ReleaseRuntime(ByEngine):
             path=clean(str(labels.get(MODEL) or "")),
             since=started(container),
             txn=clean(str(labels.get(TXN) or "")),
+            pid=first(container),
             restarts=int(container.get("RestartCount") or 0),
         )
 

@@ -40,6 +40,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     #: Seconds since the epoch.
     since: float | None = None
     txn: str = ""
+    #: A container's first process, where the container listens on the host's own ports; else None.
+    pid: int | None = None
     #: How often it crashed and was started again.
     restarts: int = 0
 
