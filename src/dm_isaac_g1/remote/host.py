@@ -170,16 +170,17 @@ class Host:
 
         A host that was never up fails with the first attempt that fails; one that was, within `timeout`.
         """
-        async with asyncio.timeout(timeout) as limit:
-            try:
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
                 async for status in self.statuses():
                     if status.state == "up":
                         return
                     if status.state in ("refused", "off") or (status.state == "away" and self.hello is None):
                         raise self.link.error()
-            except TimeoutError:
-                if not limit.expired():
-                    raise
+        except TimeoutError:  # the context's own comes as it is left
+            if not limit.expired():
+                raise
         raise self.error or HostUnreachable("did not come up in time", where=self.name)
 
     def statuses(self) -> AsyncIterator[HostStatus]:

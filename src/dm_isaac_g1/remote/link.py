@@ -105,19 +105,19 @@ class Link:
 
         Without `timeout`, it waits for a first answer only: a host that is known to be away raises at once.
         """
-        async with asyncio.timeout(timeout) as limit:
-            try:
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
                 async for state in self.states():
                     if state.state == "up" and self.connection is not None:
                         return self.connection
                     final = state.state in ("refused", "off") or (state.state == "away" and timeout is None)
                     if final:
                         raise self.error()
-            except TimeoutError:
-                if limit.expired():
-                    raise self.error() from None
+        except TimeoutError:  # the context's own comes as it is left
+            if not limit.expired():
                 raise
-        raise self.error()
+        raise self.error() from None
 
     def error(self) -> DmG1Error:
         """Why there is no connection, as an error."""
