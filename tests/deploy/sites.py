@@ -70,6 +70,14 @@ class Faults:
     #: Healthy beside, sick on the port.
     port_sick: bool = False
     preflight_refuses: bool = False
+    #: The old one does not come back: by the exchange, and by being started anew.
+    restore_fails: bool = False
+    restore_raises: bool = False
+    revive_fails: bool = False
+    #: The candidate cannot be stopped.
+    drop_raises: bool = False
+    #: An old release cannot be removed.
+    tidying_fails: bool = False
 
 
 class Memory:
@@ -138,7 +146,9 @@ class Memory:
         return Health(ok=not self.faults.candidate_sick, problem="NaN in its actions")
 
     async def drop_candidate(self, record: Record) -> None:
-        self._call(lambda: setattr(self.world, "candidate", False))
+        self._call(lambda: setattr(self.world, "candidate", False) if not self.faults.drop_raises else None)
+        if self.faults.drop_raises:
+            raise RemoteFailed("the candidate still runs")
 
     async def switch(self, record: Record) -> Switched:
         def effect() -> None:
@@ -164,19 +174,30 @@ class Memory:
         def effect() -> None:
             assert not self.world.settled, "what it needs was thrown away"
             if self.world.outcome is not None and self.world.outcome.ok and self.world.kept is not None:
-                self.world.serving, self.world.kept = self.world.kept, None
+                bad = self.faults.restore_fails or self.faults.restore_raises
+                self.world.serving, self.world.kept = None if bad else self.world.kept, None
 
         self._call(effect)
+        if self.faults.restore_raises:
+            raise RemoteFailed("the restore dies each time it is begun")
+        if self.faults.restore_fails:
+            return Switched(ok=False, problem="exit 1")
         return Switched(ok=True, back=True, outage_s=1.0)
 
-    async def revive(self, record: Record) -> None:
+    async def revive(self, record: Record) -> bool:
+        dead = self.world.serving is None and record.previous is not None
+
         def effect() -> None:
-            if self.world.serving is None and record.previous is not None:
+            if dead and not self.faults.revive_fails:
+                assert record.previous is not None
                 self.world.serving = record.previous.id
 
         self._call(effect)
+        if dead and self.faults.revive_fails:
+            raise RemoteFailed("old served before, and could not be started again: exit 1")
+        return record.previous is not None and self.world.serving == record.previous.id
 
-    async def close(self, record: Record, entry: HistoryEntry, serving: Release | None) -> None:
+    async def close(self, record: Record, entry: HistoryEntry, serving: Release | None) -> tuple[str, ...]:
         def append() -> None:
             if entry.id not in {each.id for each in self.world.history}:
                 self.world.history.insert(0, entry)
@@ -185,6 +206,7 @@ class Memory:
         self._call(lambda: setattr(self.world, "current", serving.id if serving else None))
         self._call(lambda: setattr(self.world, "settled", True))
         self._call(lambda: setattr(self.world, "record", None))
+        return ("old-2: Permission denied",) if self.faults.tidying_fails else ()
 
 
 def begun(**more: object) -> Record:

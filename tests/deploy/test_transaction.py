@@ -23,6 +23,11 @@ FAULTS = st.builds(
     switch_fails=st.booleans(),
     port_sick=st.booleans(),
     preflight_refuses=st.booleans(),
+    restore_fails=st.booleans(),
+    restore_raises=st.booleans(),
+    revive_fails=st.booleans(),
+    drop_raises=st.booleans(),
+    tidying_fails=st.booleans(),
 )
 
 
@@ -45,10 +50,15 @@ def check(world: World, faults: Faults, record: Record | None = None) -> None:
     """What must be true when nobody works on it any more."""
     record = record or begun()
     assert world.record is None
-    assert not world.candidate
+    assert not world.candidate or faults.drop_raises
     assert len(world.history) == 1
     outcome = world.history[0].outcome
-    assert world.serving == world.current == (NEW.id if outcome == "done" else OLD.id)
+    assert world.current == (NEW.id if outcome == "done" else OLD.id)
+    if world.serving is None:
+        assert faults.revive_fails and (faults.restore_fails or faults.restore_raises)
+        assert outcome == "failed" and "old" in (world.history[0].reason or "")
+    else:
+        assert world.serving == world.current
     met = [name for name, step in MEETS.items() if getattr(faults, name) and step in record.steps]
     assert outcome != "done" or not met, "a fault was met, and it was put into service all the same"
 
@@ -58,6 +68,7 @@ MEETS = {
     "preflight_refuses": "preflight",
     "copy_fails": "copy",
     "verify_fails": "verify",
+    "drop_raises": "candidate",
     "candidate_sick": "gate",
     "switch_fails": "switch",
     "port_sick": "confirm",
@@ -207,3 +218,37 @@ def test_a_record_that_makes_no_sense_is_refused() -> None:
         with pytest.raises(RemoteFailed):
             records.read({**plain, **wrong}, "spark")
     assert records.read(plain, "spark") == begun()
+
+
+@pytest.mark.parametrize("how", ["restore_fails", "restore_raises"])
+def test_an_old_one_that_does_not_come_back_is_said_and_the_next_deploy_can_begin(how: str) -> None:
+    world = World()
+    ended = run(world, begun(), Faults(port_sick=True, revive_fails=True, **{how: True}))
+    assert (ended.entry.outcome, ended.record.lost, world.record) == ("failed", True, None)
+    reason = ended.entry.reason or ""
+    assert "the new server failed its test on the port" in reason and "old did not come back" in reason
+    world.outcome, world.history = None, []
+    assert run(world, begun(id="20260101T000001-abcdef", previous=None), Faults()).entry.outcome == "done"
+
+
+def test_one_that_the_exchange_could_not_bring_back_is_started_anew() -> None:
+    world = World()
+    ended = run(world, begun(), Faults(port_sick=True, restore_raises=True))
+    assert (ended.entry.outcome, ended.record.lost, world.serving) == ("rolled-back", False, OLD.id)
+
+
+def test_an_old_one_that_cannot_be_started_after_a_reboot_keeps_no_record_open() -> None:
+    world = World()
+    with pytest.raises(Killed):
+        run(world, begun(), Faults(die_at=4))
+    world.serving = None
+    ended = run(world, found(world), Faults(revive_fails=True), away=True)
+    assert (world.record, ended.entry.outcome, ended.record.lost) == (None, "failed", True)
+    assert "could not be started again" in (ended.entry.reason or "")
+
+
+def test_what_cannot_be_tidied_up_is_said_and_the_deploy_is_done() -> None:
+    world, told = World(), []
+    ended = asyncio.run(carry_out(Memory(world, Faults(tidying_fails=True)), begun(), told.append))
+    assert (ended.entry.outcome, world.record, ended.warnings) == ("done", None, ("old-2: Permission denied",))
+    assert any("not tidied up: old-2: Permission denied" in each.text for each in told)

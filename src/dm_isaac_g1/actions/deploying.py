@@ -141,7 +141,8 @@ def ending(ended: Ended, host: str) -> Result:
         raise _Undone(f"{_WORDS[entry.outcome]}: {entry.reason}", where=host, fix=_serves(record, entry))
     outage = f", {duration(entry.outage_s)} without a server" if entry.outage_s else ""
     word = "Back to" if entry.what == "rollback" else "In service:"
-    return Result(text=f"{word} {entry.release} on {host}{outage}", data=told(entry, host))
+    data = {**told(entry, host), "warnings": list(ended.warnings)}
+    return Result(text=f"{word} {entry.release} on {host}{outage}", data=data)
 
 
 class _Undone(DmG1Error):
@@ -154,8 +155,10 @@ _WORDS = {"refused": "not deployed", "failed": "not deployed", "rolled-back": "r
 def _serves(record: Record, entry: HistoryEntry) -> str:
     if entry.outcome == "refused":
         return "nothing was changed"
-    if entry.outcome == "failed" and record.touched:
-        return "look at `dm-g1 deploy status`"
+    if record.lost:
+        return "look at `dm-g1 deploy status`, then deploy or roll back to another release"
+    if record.first:
+        return "nothing serves there, as before"
     return f"{record.previous.id} serves" if record.previous is not None else "what served before serves"
 
 

@@ -63,6 +63,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     undo: str | None = None
     #: It has ended so; all that is left is to write that down and to tidy up.
     entry: HistoryEntry | None = None
+    #: It was undone, and what served before could not be brought back.
+    lost: bool = False
     #: Continued by somebody after it was cut off.
     resumed: bool = False
     bytes_sent: int | None = None

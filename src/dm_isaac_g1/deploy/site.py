@@ -154,8 +154,11 @@ class HostSite:
     async def revive(self, record_: Record) -> bool:
         """After a reboot in the midst of it nothing serves: what served before is started as it was deployed."""
         served = await self._runtime.current()
-        if record_.previous is None or (served is not None and served.state != "down"):
+        if record_.previous is None:
             return False
+        if served is not None and served.state != "down":
+            theirs = record_.previous.id, record_.previous.path
+            return served.state == "serving" and (served.release == theirs[0] or served.path == theirs[1])
         done = await self._runtime.switch(await self._launch(record_.previous, new_id(time.time())))
         if not done.ok:
             what = f"{record_.previous.id} served before, and could not be started again: {done.problem}"

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from dm_isaac_g1.core.deployments import Health, HistoryEntry, Outcome, Release, Step
-from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable, RefusedError
+from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, HostUnreachable, HostUntrusted, RefusedError
 from dm_isaac_g1.core.events import Progress
 from dm_isaac_g1.core.units import size
 from dm_isaac_g1.deploy import history
@@ -37,6 +37,10 @@ PATIENCE = 30.0
 
 class LeaseLost(RefusedError):
     """Somebody else has taken the deploy over: whatever is done now, they do."""
+
+
+#: Nothing can be done there now, not even by us: the record stays open.
+AWAY = (HostUnreachable, HostUntrusted, AuthFailed, LeaseLost)
 
 
 class StepFailed(DmG1Error):
@@ -79,19 +83,23 @@ class Site(Protocol):
     async def restore(self, record: Record) -> Switched:
         """What served before the switch serves again."""
 
-    async def revive(self, record: Record) -> None:
-        """Start what served before if nothing serves: the host was rebooted meanwhile."""
+    async def revive(self, record: Record) -> bool:
+        """Start what served before if nothing serves: the host was rebooted meanwhile. Whether it serves."""
 
-    async def close(self, record: Record, entry: HistoryEntry, serving: Release | None) -> None:
-        """The entry into the history, what serves marked, what is superfluous gone, and last the record."""
+    async def close(self, record: Record, entry: HistoryEntry, serving: Release | None) -> tuple[str, ...]:
+        """The entry into the history, what serves marked, what is superfluous gone, and last the record.
+
+        What is superfluous and could not go is returned, a sentence each: it keeps no record open.
+        """
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """How a deploy ended. `health`: of what serves now, if it was asked."""
+    """How a deploy ended. `health`: of what serves now, if it was asked. `warnings`: what could not be tidied up."""
 
     record: Record
     entry: HistoryEntry
     health: Health | None = None
+    warnings: tuple[str, ...] = ()
 
 
 async def carry_out(site: Site, record: Record, tell: Tell) -> Ended:
@@ -101,7 +109,7 @@ async def carry_out(site: Site, record: Record, tell: Tell) -> Ended:
     switch, it undoes what it did; after it, the record stays, too.
     """
     if record.entry is not None:
-        return await _close(site, record, record.entry)
+        return await _close(site, record, record.entry, tell)
     if record.undo is not None:
         return await _undo(site, record, record.undo, tell)
     outage: float | None = None
@@ -119,7 +127,7 @@ async def carry_out(site: Site, record: Record, tell: Tell) -> Ended:
                     _insist(health, "the new server failed its test on the port")
                 case _:
                     record = await _DO[step](site, record, tell)
-    except (HostUnreachable, LeaseLost):
+    except AWAY:
         raise
     except asyncio.CancelledError:
         if not record.touched:
@@ -130,7 +138,7 @@ async def carry_out(site: Site, record: Record, tell: Tell) -> Ended:
             outage = error.outage_s
         return await _undo(site, record, error.what, tell, outage)
     entry = history.entry(record, "done", now=time.time(), outage_s=outage, reason=None)
-    return replace(await _close(site, record, entry), health=health)
+    return replace(await _close(site, record, entry, tell), health=health)
 
 
 async def abandon(site: Site, record: Record, reason: str, tell: Tell) -> Ended:
@@ -233,32 +241,68 @@ def _insist(health: Health, what: str) -> None:
 
 
 async def _undo(site: Site, record: Record, reason: str, tell: Tell, outage: float | None = None) -> Ended:
-    """Nothing of the new one is left in service; the old one serves."""
+    """Nothing of the new one is left in service; the old one serves.
+
+    What cannot be done is said in the reason, and the deploy ends all the same: the next one must be able to begin.
+    """
     record = replace(record, undo=reason)
     await site.write(record)
     outcome: Outcome = "refused" if record.step == "preflight" else "failed"
     old = record.previous.id if record.previous else "what served before"
     if not record.touched:
         tell(Progress(text=f"{reason}. Tidying up; {old} serves on", step=record.step))
-    await site.drop_candidate(record)
+    left = await _problem(site.drop_candidate(record))
+    lost = None
     if record.touched:
         tell(Progress(text=f"{reason}. Bringing {old} back", step=record.step))
-        back = await site.restore(record)
-        outcome = "rolled-back" if back.ok or back.back else "failed"
+        back = await _restored(site, record)
+        outcome = "rolled-back"
         outage = _sum(outage, back.outage_s)
-        if outcome == "failed":
-            reason = f"{reason}; and {old} did not come back: {back.problem or 'no word from it'}"
-    await site.revive(record)
-    entry = history.entry(record, outcome, now=time.time(), outage_s=outage, reason=reason)
-    return await _close(site, record, entry)
+        if not (back.ok or back.back):
+            lost = f"{old} did not come back: {back.problem or 'no word from it'}"
+    try:
+        if await site.revive(record):
+            lost = None
+    except AWAY:
+        raise
+    except DmG1Error as error:
+        lost = lost or error.what
+    reason = "; and ".join(each for each in (reason, left, lost) if each)
+    record = replace(record, lost=lost is not None)
+    entry = history.entry(record, "failed" if lost else outcome, now=time.time(), outage_s=outage, reason=reason)
+    return await _close(site, record, entry, tell)
 
 
-async def _close(site: Site, record: Record, entry: HistoryEntry) -> Ended:
+async def _restored(site: Site, record: Record) -> Switched:
+    from dm_isaac_g1.deploy.runtimes.served import Switched
+
+    try:
+        return await site.restore(record)
+    except AWAY:
+        raise
+    except DmG1Error as error:
+        return Switched(ok=False, problem=error.what)
+
+
+async def _problem(work: Awaitable[None]) -> str | None:
+    """What went wrong with it."""
+    try:
+        await work
+    except AWAY:
+        raise
+    except DmG1Error as error:
+        return error.what
+    return None
+
+
+async def _close(site: Site, record: Record, entry: HistoryEntry, tell: Tell) -> Ended:
     """From here on nothing is decided any more: that it has ended, and how, is on disk."""
     record = replace(record, entry=entry)
     await site.write(record)
-    await site.close(record, entry, record.release if entry.outcome == "done" else record.previous)
-    return Ended(record=record, entry=entry)
+    warnings = await site.close(record, entry, record.release if entry.outcome == "done" else record.previous)
+    for each in warnings:
+        tell(Progress(text=f"not tidied up: {each}", step=record.step))
+    return Ended(record=record, entry=entry, warnings=warnings)
 
 
 def _sum(first: float | None, second: float | None) -> float | None:
