@@ -129,6 +129,8 @@ async def test_the_new_container_differs_from_the_old_one_in_the_models_path_alo
         assert after["Config"]["Cmd"][3] == f"/models/rel/{two.id}"
         for each in (before, after):
             each["Config"]["Cmd"][3] = ""
+            labels = each["Config"]["Labels"]
+            each["Config"]["Labels"] = {name: labels[name] for name in labels if not name.startswith("dm-g1.")}
             each["Mounts"].sort(key=lambda mount: mount["Destination"])
         # A volume without a name of its own is handed on under the name that the engine gave it.
         after["HostConfig"]["Binds"] = [each for each in after["HostConfig"]["Binds"] if "/anonymous" not in each]
@@ -215,7 +217,7 @@ async def test_an_exchange_whose_console_and_program_are_killed_is_ended_by_the_
         robot.wait(2.0)
     assert done.ok
     await runtime.settle("txn2", keep=0)
-    assert engine.docker("inspect", f"groot-{port}-prev", check=False).returncode != 0
+    assert engine.inspect(f"groot-{port}-prev"), "no deploy made it: it is its owner's"
 
 
 async def test_going_back_to_the_one_that_waits_starts_that_very_container(
@@ -242,6 +244,26 @@ async def test_going_back_to_the_one_that_waits_starts_that_very_container(
     assert (await runtime.switch(launch(three, "t5"))).ok
     assert engine.inspect(f"groot-{port}")["Id"] == serves
     assert engine.inspect(f"groot-{port}-prev")["Id"] == first["Id"]
+
+
+async def test_a_container_that_its_owner_made_is_never_removed(
+    engine: Engine,  # noqa: F811
+    runtime: ContainerRuntime,
+    models: Path,
+    start: Start,
+    port: int,
+) -> None:
+    one, *others = (release(models, name, load_s=0.0) for name in ("a", "b", "c", "d"))
+    first = start(one.id)
+    for number, each in enumerate(others):
+        assert (await runtime.switch(launch(each, f"t{number}"))).ok
+        await runtime.settle(f"t{number}", keep=1)
+    assert engine.inspect(f"groot-{port}-prev-2")["Id"] == first["Id"]
+    left = engine.docker("ps", "-a", "--filter", f"name=groot-{port}", "--format", "{{.Names}}").stdout.decode().split()
+    assert sorted(left) == [f"groot-{port}", f"groot-{port}-prev", f"groot-{port}-prev-2"], "deploys' own are"
+    await runtime.settle("t2", keep=0)
+    assert engine.inspect(f"groot-{port}-prev-2")["Id"] == first["Id"]
+    assert engine.docker("inspect", f"groot-{port}-prev", check=False).returncode != 0
 
 
 async def test_what_cannot_be_served_is_said_before_anything_is_touched(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ import pytest
 
 from dm_isaac_g1.deploy.runtimes import docker_program, process_program, switch_program
 from dm_isaac_g1.deploy.runtimes.docker_program import Docker
+from dm_isaac_g1.deploy.runtimes.process_program import Process
+from dm_isaac_g1.remote import hands
 
 # The programs are one text on a host.
 for name in ("Failed", "read", "library", "last_words"):
@@ -245,3 +251,62 @@ def test_restoring_what_was_never_switched_changes_nothing(exchange: Any) -> Non
     outcome = exchange(world, {"what": "restore", "undoes": "t-switch", "load_s": 1.0}, folder=folder)
     assert outcome["ok"] and world.calls == 0
     whole(world, "old")
+
+
+#: A server of any kind: it greets as ZeroMQ does.
+GREETS = (
+    "import socket; s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1],flush=True)\n"
+    "while True: s.accept()[0].sendall(b'\\xff'+bytes(8)+b'\\x7f')"
+)
+
+
+@pytest.fixture
+def greeting() -> Iterator[tuple[int, int]]:
+    """(port, pid) of one that belongs to the job "mine"."""
+    env = {**os.environ, "DM_G1_JOB": "mine"}
+    server = subprocess.Popen([sys.executable, "-c", GREETS], stdout=subprocess.PIPE, env=env)
+    try:
+        assert server.stdout is not None
+        yield int(server.stdout.readline()), server.pid
+    finally:
+        server.kill()
+        server.wait()
+
+
+def waiting(monkeypatch: pytest.MonkeyPatch, port: int, driver: Any) -> str | None:
+    """What an exchange that waits for this driver's server says."""
+    monkeypatch.setitem(switch_program.SOURCES, "around", hands.program("around"))
+    exchange = switch_program.Exchange.__new__(switch_program.Exchange)
+    exchange.plan = {"load_s": 0.3}
+    exchange.driver = driver
+    driver.plan = {"address": "127.0.0.1", "port": port}
+    return exchange.listens(lambda: None)
+
+
+@pytest.mark.parametrize(("job", "fit"), [("mine", True), ("another", False)])
+def test_a_greeting_counts_if_it_is_of_the_job_that_was_started(
+    greeting: tuple[int, int], monkeypatch: pytest.MonkeyPatch, job: str, fit: bool
+) -> None:
+    port, pid = greeting
+    driver = Process.__new__(Process)
+    driver.running = job
+    problem = waiting(monkeypatch, port, driver)
+    assert problem is None if fit else f"port {port} belongs to" in (problem or "") and f"pid {pid}" in (problem or "")
+
+
+def test_a_greeting_counts_if_it_is_of_the_container_that_was_started(
+    greeting: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, pid = greeting
+    parent, elsewhere = os.getpid(), 2**22 + 1  # beyond the greatest pid
+    for first, mode, fit in (
+        (pid, "host", True),
+        (parent, "host", True),
+        (1, "bridge", True),
+        (elsewhere, "host", False),
+    ):
+        driver = Docker.__new__(Docker)
+        driver.running = "new"
+        found = {"State": {"Pid": first}, "HostConfig": {"NetworkMode": mode}}
+        driver.api = type("Api", (), {"inspect": lambda self, id, found=found: found})()
+        assert (waiting(monkeypatch, port, driver) is None) == fit, (first, mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -104,6 +105,31 @@ async def test_nobody_waits_for_a_server_that_has_ended() -> None:
     began = time.monotonic()
     found = await health.gate("tcp://127.0.0.1:9", SPEC, patience_s=30, alive=dead)
     assert found.problem == "it ended with exit 3: no such file" and time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_strangers_good_answers_say_nothing_of_the_server_that_was_meant(late: bool) -> None:
+    asked = itertools.count()
+
+    async def taken() -> str | None:
+        return None if late and next(asked) == 0 else "port 5556 belongs to somebody"
+
+    told: list[str] = []
+    with serving() as address:
+        found = await health.gate(address, SPEC, patience_s=2, answer_s=2, tell=told.append, taken=taken)
+    assert not found.ok and found.problem == "port 5556 belongs to somebody"
+    assert len(told) == (3 if late else 1), "a stranger on the port is not even asked"
+
+
+async def test_a_server_that_ends_while_it_is_asked_is_not_fit_however_well_somebody_answered() -> None:
+    asked = itertools.count()
+
+    async def alive() -> str | None:
+        return None if next(asked) == 0 else "it ended while loading"
+
+    with serving() as address:
+        found = await health.gate(address, SPEC, patience_s=2, answer_s=2, alive=alive)
+    assert not found.ok and found.problem == "it ended while loading"
 
 
 async def test_what_is_no_policy_server_is_told_from_one_that_is() -> None:

@@ -131,6 +131,7 @@ async def test_who_owns_a_port_and_who_is_connected_to_it(host: Host) -> None:
             mine = robot.getsockname()[1]
         [listener] = found.listening
         assert (listener.pid, listener.job) == (owner.pid, "20260101T000000-x-abcdef")
+        assert listener.ancestors[0] == os.getpid()
         assert f"(pid {owner.pid})" in listener.title and listener.address == "127.0.0.1"
         assert f"127.0.0.1:{mine}" in found.clients
         assert found.arch == os.uname().machine and found.spare is not None and found.spare > port
@@ -151,3 +152,30 @@ def test_addresses_as_the_kernel_writes_them() -> None:
     assert around_program.address("0100007F") == "127.0.0.1"
     assert around_program.address("00000000000000000000000001000000") == "::1"
     assert around_program.address("0000000000000000FFFF00000100007F") == "127.0.0.1"
+
+
+def listener(pid: int | None = 12, address: str = "127.0.0.1", **more: object) -> dict[str, object]:
+    return {"address": address, **({"pid": pid} if pid else {}), **more}
+
+
+@pytest.mark.parametrize(
+    ("listening", "job", "pid", "strange"),
+    [
+        ([], "mine", 0, False),
+        ([listener(job="mine")], "mine", 0, False),
+        ([listener(job="other")], "mine", 0, True),
+        ([listener()], "mine", 0, True),
+        ([listener(None)], "mine", 0, True),  # a job's processes can always be looked into
+        ([listener(job="other", address="::1")], "mine", 0, False),  # nobody asks there
+        ([listener(job="other", address="0.0.0.0")], "mine", 0, True),
+        ([listener(12)], "", 12, False),
+        ([listener(13, ancestors=[12, 2])], "", 12, False),
+        ([listener(13, ancestors=[2])], "", 12, True),
+        ([listener(None)], "", 12, False),  # a container's belongs to root: nobody can tell
+        ([listener()], "", 0, False),
+    ],
+)
+def test_a_stranger_at_a_port_is_told_from_who_should_listen_there(
+    listening: list[dict[str, object]], job: str, pid: int, strange: bool
+) -> None:
+    assert (around_program.stranger(listening, "127.0.0.1", job, pid) is not None) == strange

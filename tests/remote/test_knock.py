@@ -14,8 +14,11 @@ import pytest
 from sshd import Proxy, Sshd, free_port, running
 from test_reconnect import until
 
+from dm_isaac_g1.core import profile
+from dm_isaac_g1.core.errors import HostUnreachable
 from dm_isaac_g1.remote import knock
 from dm_isaac_g1.remote import link as links
+from dm_isaac_g1.remote.host import Host
 from dm_isaac_g1.remote.knock import Door
 from dm_isaac_g1.remote.target import resolve
 from required import require_sshd
@@ -115,6 +118,16 @@ async def test_a_host_that_listens_gets_one_connection(tmp_path: Path) -> None:
                 await host.ready(20)
                 await asyncio.sleep(1.2)
                 assert between.taken == 1
+
+
+async def test_a_host_that_does_not_come_up_in_time_is_unreachable(hole: socket.socket, tmp_path: Path) -> None:
+    address, port = hole.getsockname()
+    config = tmp_path / "config"
+    config.write_text("")
+    async with Host("box", profile.Host(ssh=f"me@{address}:{port}"), ssh_config=str(config)) as host:
+        for wait in (host.ready, host.link.up):
+            with pytest.raises(HostUnreachable):
+                await wait(0.2)
 
 
 async def test_leaving_while_it_knocks_leaves_no_socket(hole: socket.socket) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dm_isaac_g1.deploy.runtimes.docker_program import Api
+    from dm_isaac_g1.deploy.runtimes.docker_program import Api, first
     from dm_isaac_g1.deploy.runtimes.process_program import with_words
     from dm_isaac_g1.deploy.runtimes.switch_program import Failed, write
 
@@ -108,6 +108,9 @@ class Compose:
         if any(each.get("State") == "running" for each in found):
             return None
         return with_words("it ended before it listened", self.api.words(found[0]["Id"]) if found else "")
+
+    def identity(self) -> tuple[str, int]:
+        return "", first(self.api.inspect(self.serves()))
 
     def serves(self) -> str:
         return next((str(each["Id"]) for each in self.containers() if each.get("State") == "running"), "")

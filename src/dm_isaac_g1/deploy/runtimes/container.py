@@ -1,5 +1,5 @@
 """A model served by an existing container whose command names it: another one takes its place that differs in nothing
-but that path.
+but that path, and two labels that say which deploy made it.
 
 The one before waits under the name <name>-prev, stopped. The candidate is the same container without the host's ports:
 on the host's network with a port of its own, else reached by its own address.

@@ -142,6 +142,13 @@ def handled(pid: int) -> set[int] | None:
     return found
 
 
+def first(container: Any) -> int:
+    """The first process of a container on the host's network; 0: it has a network of its own, where nobody else is."""
+    found = container or {}
+    on_host = (found.get("HostConfig") or {}).get("NetworkMode") == "host"
+    return int((found.get("State") or {}).get("Pid") or 0) if on_host else 0
+
+
 class Docker:
     """One container takes another one's place; that one waits, stopped, under another name."""
 
@@ -233,6 +240,9 @@ class Docker:
         self.api.policy(old, self.plan["policy"])
         self.running = old
         self.api.start(old)
+
+    def identity(self) -> tuple[str, int]:
+        return "", first(self.api.inspect(self.running))
 
     def serves(self) -> str:
         return self.running

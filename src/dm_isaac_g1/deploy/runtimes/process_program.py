@@ -82,6 +82,10 @@ class Process:
     def serves(self) -> str:
         return self.running
 
+    def identity(self) -> tuple[str, int]:
+        """By what its processes are known: the job, or an ancestor's pid."""
+        return self.running, 0
+
     def gone(self) -> str | None:
         """Why the server that was started will not listen any more."""
         folder = os.path.join(self.plan["root"], self.running)

@@ -298,16 +298,33 @@ class Exchange:
         """Wait until the port greets; None then, else what is wrong."""
         until = time.monotonic() + self.plan["load_s"]
         looked = 0.0
-        while not greets(*self.driver.probe()):
+        while True:
+            address, port = self.driver.probe()
+            taken = ""
+            if greets(address, port):
+                taken = self.taken(address, port)
+                if not taken:
+                    return None
             if time.monotonic() - looked > 0.5:  # the port is looked at more often than the server
                 looked = time.monotonic()
                 problem: str | None = gone()
                 if problem:
-                    return problem
+                    return f"{problem} ({taken})" if taken else problem
             if time.monotonic() > until:
-                return f"it did not listen within {self.plan['load_s']:g} s"
+                return taken or f"it did not listen within {self.plan['load_s']:g} s"
             time.sleep(TICK)
-        return None
+
+    def taken(self, address: str, port: int) -> str:
+        """Who greets instead of what was started; empty: nobody, or /proc does not say whose port it is."""
+        job, pid = self.driver.identity()
+        if not job and not pid:
+            return ""
+        around = library("around")
+        found = around.stranger(around.listeners(port, around.connections()), address, job, pid)
+        if found is None:
+            return ""
+        who = f"{' '.join(found['argv'])[:120]} (pid {found['pid']})" if found.get("pid") else "another process"
+        return f"port {port} belongs to {who}, not to it"
 
     @staticmethod
     def attempt(step: Any) -> None:

@@ -54,6 +54,7 @@ def programs() -> dict[str, str]:
         "drivers": "\n".join([FUTURE, *(_text(name).replace(FUTURE, "", 1) for name in _PARTS), _DRIVERS]),
         "supervisor": hands.program("supervisor"),
         "hands": hands.program("hands"),
+        "around": hands.program("around"),
     }
 
 
