@@ -26,6 +26,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,159}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 #: PATH_MAX of Linux is 4096, NAME_MAX 255; a model's files have short names.
 PATH_MAX = 1024
+#: How a folder is opened that must not be a link.
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Seconds between two words of progress.
 CADENCE = 0.1
 #: Seconds between two signs of life of what has no progress.
@@ -183,15 +185,31 @@ def patiently(work: Callable[[], None]) -> None:
         raise problem[0]
 
 
-def write_whole(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Beside, to the disk, renamed, and the folder to the disk."""
-    beside = f"{path}.new-{os.getpid()}"
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+def write_whole(
+    path: str,
+    data: bytes,
+    mode: int = 0o644,
+    like: os.stat_result | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Beside, to the disk, renamed, and the folder to the disk.
+
+    Nobody can have put a link where it is written: its name is made up, and it must not exist. `like`: what it gets its
+    owner and mode from, whatever the umask says. `ready` is called just before the rename; what it raises prevents it.
+    """
+    beside = f"{path}.new-{os.urandom(8).hex()}"
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(fd, "wb") as file:
+            if like is not None:
+                made = os.fstat(fd)
+                if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
+                    os.fchown(fd, like.st_uid, like.st_gid)
+                os.fchmod(fd, stat.S_IMODE(like.st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        ready()
         os.rename(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -231,17 +249,48 @@ def free_bytes(path: str) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def erase(path: str) -> int:
-    """Remove a tree without following a link; bytes freed: a file with other links frees nothing until its last."""
+def erase(path: str, stuck: list[OSError] | None = None) -> int:
+    """Remove a tree; bytes freed: a file with other links frees nothing until its last.
+
+    By descriptors: a folder that is swapped for a link meanwhile leads nowhere. What cannot be removed (a file that
+    root wrote from a container) keeps nothing else; it is added to `stuck`, or raised in the end.
+    """
+    problems: list[OSError] = [] if stuck is None else stuck
+    folder, name = os.path.split(path)
     try:
-        found = os.lstat(path)
+        parent = os.open(folder, FOLDER)
     except FileNotFoundError:
         return 0
-    if not stat.S_ISDIR(found.st_mode):
-        os.unlink(path)
-        return found.st_blocks * 512 if found.st_nlink == 1 else 0
-    freed = sum(erase(os.path.join(path, name)) for name in os.listdir(path))
-    os.rmdir(path)
+    try:
+        freed = prune(parent, name, os.fstat(parent).st_dev, problems)
+    finally:
+        os.close(parent)
+    if stuck is None and problems:
+        raise problems[0]
+    return freed
+
+
+def prune(parent: int, name: str, device: int, stuck: list[OSError]) -> int:
+    """What is called `name` in the folder `parent`, as far as it can be removed and is of this file system."""
+    freed = 0
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode):
+            os.unlink(name, dir_fd=parent)
+            return found.st_blocks * 512 if found.st_nlink == 1 else 0
+        if found.st_dev != device:
+            raise OSError(errno.EXDEV, "another file system is mounted there", name)
+        inside = os.open(name, FOLDER, dir_fd=parent)
+        try:
+            for child in os.listdir(inside):
+                freed += prune(inside, child, device, stuck)
+        finally:
+            os.close(inside)
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        stuck.append(error)
     return freed
 
 

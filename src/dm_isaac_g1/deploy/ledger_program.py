@@ -30,7 +30,7 @@ LATE = 50
 
 
 def acquire(store: Store, owner: str, lease_s: float, txn: str = "") -> Row:
-    """{"token", "until"}; whoever holds an ended lease has lost it. Asked again with its token, it is renewed."""
+    """{"token", "until"}; whoever holds an ended lease has lost it. Taken over with its token, where that is known."""
     with locked(store.root):
         held = store.lock()
         if held is not None and (store.token is None or held.get("token") != store.token):
@@ -38,9 +38,8 @@ def acquire(store: Store, owner: str, lease_s: float, txn: str = "") -> Row:
         token = store.token or os.urandom(16).hex()
         until = time.time() + lease_s
         write_json(store.path("lock"), {"owner": owner, "txn": txn, "token": token, "until": until}, 0o600)
-    if store.token is None:
-        with contextlib.suppress(OSError, Refused):
-            key_program.close_door(store)  # what a console that was killed has left
+    with contextlib.suppress(OSError, Refused):
+        key_program.close_door(store)  # what a console that was killed has left, whoever goes on with its deploy
     return {"token": token, "until": until}
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from dm_isaac_g1.deploy.disk_program import (
     make_folder,
     patiently,
     sync_all,
+    write_whole,
 )
 from dm_isaac_g1.deploy.manifest_program import in_threads, sha256, whole
 
@@ -62,6 +64,20 @@ def check_manifest(manifest: Any) -> Row:
     except (KeyError, TypeError):
         raise Refused("a manifest that makes no sense") from None
     return dict(manifest)
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener: a link that was put there leads nowhere."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def set_mode(path: str, mode: int) -> None:
+    """Of the file itself: chmod(2) follows a link."""
+    fd = no_link(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def length(row: Row, index: int, chunk: int) -> int:
@@ -119,10 +135,7 @@ class Content:
 
     def claim(self, row: Row, chunks: set[int]) -> None:
         """Say anew which chunks a part has: beside, since a full disk must not take what is said."""
-        beside = self.journal(row) + ".new"
-        with open(beside, "wb") as file:
-            file.write(b"".join(b"%d\n" % index for index in sorted(chunks)))
-        os.rename(beside, self.journal(row))
+        write_whole(self.journal(row), b"".join(b"%d\n" % index for index in sorted(chunks)), 0o600)
 
     def torn(self, row: Row) -> bool:
         """Whether a journal's last line was cut off: what is added would make another number of it."""
@@ -151,7 +164,7 @@ class Content:
         finally:
             os.close(fd)
         if len(row["chunks"]) > 1 or journalled:
-            with open(self.journal(row), "ab", buffering=0) as file:
+            with open(self.journal(row), "ab", buffering=0, opener=no_link) as file:
                 file.write(b"%d\n" % index)
 
     def sound(
@@ -237,8 +250,9 @@ def settle(content: Content, manifest: Row) -> None:
     for row in todo:
         part = content.part(row["sha256"])
         if os.lstat(part).st_size != row["bytes"]:
-            os.truncate(part, row["bytes"])
-        os.chmod(part, 0o444)
+            with open(part, "r+b", opener=no_link) as file:
+                file.truncate(row["bytes"])
+        set_mode(part, 0o444)
     if todo:
         patiently(lambda: sync_all(content.root))
     there = content.arriving()
@@ -249,11 +263,7 @@ def settle(content: Content, manifest: Row) -> None:
 
 
 def damaged(content: Content, folder: str, manifest: Row) -> list[Row]:
-    """Files of a release that are not what they were, with the chunks that are wrong: all of it is read.
-
-    A damaged object leaves the store for the parts, with its sound chunks, so that the next copy sends the others; it
-    is the same file as in the releases, which are mended with it.
-    """
+    """Files of a release that are not what they were, with the chunks that are wrong: all of it is read."""
     chunk = manifest["chunk"]
     tasks = [(row, index) for row in manifest["files"] for index in range(len(row["chunks"]))]
     telling = Telling(sum(row["bytes"] for row in manifest["files"]))
@@ -275,17 +285,34 @@ def damaged(content: Content, folder: str, manifest: Row) -> list[Row]:
             continue
         if size != row["bytes"]:
             found.setdefault(row["path"], {"path": row["path"], "chunks": []})["size"] = size
-    for row in manifest["files"]:
-        if row["path"] in found and os.path.lexists(content.object(row["sha256"])):
-            withdraw(content, row, chunk)
     return list(found.values())
 
 
-def withdraw(content: Content, row: Row, chunk: int) -> None:
-    """An object whose own chunks are not all sound becomes a part again."""
-    path = content.object(row["sha256"])
-    good = {index for index in range(len(row["chunks"])) if content.sound(path, row, index, chunk)}
-    if len(good) < len(row["chunks"]) or os.lstat(path).st_size != row["bytes"]:
-        os.chmod(path, 0o600)
-        os.rename(path, content.part(row["sha256"]))
-        content.claim(row, good)
+def rotten(content: Content, manifest: Row, paths: set[str]) -> list[tuple[Row, set[int], int]]:
+    """Of the files `paths`, the objects whose own chunks are not all sound: (row, sound chunks, inode)."""
+    chunk, found = manifest["chunk"], []
+    for _, row in unique(dict(manifest, files=[row for row in manifest["files"] if row["path"] in paths])):
+        path = content.object(row["sha256"])
+        with contextlib.suppress(FileNotFoundError):
+            before = os.lstat(path)
+            good = {index for index in range(len(row["chunks"])) if content.sound(path, row, index, chunk)}
+            if len(good) < len(row["chunks"]) or before.st_size != row["bytes"]:
+                found.append((row, good, before.st_ino))
+    return found
+
+
+def withdraw(content: Content, objects: list[tuple[Row, set[int], int]]) -> None:
+    """Rotten objects become parts again, with their sound chunks, so that the next copy sends the others.
+
+    They are the same files as in the releases, which are mended with them.
+    """
+    for row, good, inode in objects:
+        path = content.object(row["sha256"])
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(path)
+            if not stat.S_ISREG(found.st_mode):
+                os.unlink(path)  # none of ours
+            elif found.st_ino == inode:  # else it was mended meanwhile
+                set_mode(path, 0o600)
+                os.rename(path, content.part(row["sha256"]))
+                content.claim(row, good)

@@ -225,7 +225,7 @@ class Store:
         """What of a release is not as it was when it arrived; all of it is read and hashed.
 
         What is damaged leaves the store, so that the next copy of the same files sends just those chunks, and mends
-        every release with them.
+        every release with them. While somebody else deploys there, it is only said.
         """
         found: tuple[Damage, ...] = self._read(await self.ask("verify", release=release, tell=tell), tuple[Damage, ...])
         return found
@@ -240,7 +240,10 @@ class Store:
         return None if before is None else str(before)
 
     async def remove(self, release: str) -> int:
-        """Remove a release that is not current, and the files that are in no other; bytes freed."""
+        """Remove a release and the files that are in no other; bytes freed.
+
+        Raises RefusedError for the current one, and for one that a running server has.
+        """
         return int((await self.ask("remove", release=release)).get("freed", 0))
 
 

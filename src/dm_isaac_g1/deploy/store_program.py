@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +181,8 @@ def fill(content: Content, manifest: Row, folder: str, fresh: bool = False) -> N
         except OSError:
             import shutil
 
-            shutil.copyfile(source, new)
+            with open(source, "rb") as file, open(new, "xb") as copy:  # x: nor through a link
+                shutil.copyfileobj(file, copy)
         if not fresh:
             os.rename(new, path)
     for each in folders:
@@ -190,21 +192,28 @@ def fill(content: Content, manifest: Row, folder: str, fresh: bool = False) -> N
 def clear(store: Store) -> None:
     """Copies that nobody went on with for long: their parts, and what else those that were killed have left."""
     content = store.content
-    for folder in (content.parts, content.staging, store.records, store.root):
+    for folder in (content.parts, content.staging, store.records, os.path.realpath(store.root)):
         for entry in os.scandir(folder):
             ours = folder in (content.parts, content.staging) or ".new-" in entry.name
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # what is not ours to remove stops no deploy
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > PARTS_KEPT_S
                 if ours and old and entry.path != content.parts:
                     erase(entry.path)
 
 
 def verify(store: Store, release: str) -> list[Row]:
-    """What is not as it was when it arrived: [{"path", "chunks"}]; all of it is read."""
-    record = read_json(store.record(release))
-    if not isinstance(record, dict):
-        raise Refused(f"no release {release}", "missing")
-    return objects_program.damaged(store.content, store.folder(release), check_manifest(record["manifest"]))
+    """What is not as it was when it arrived: [{"path", "chunks"}]; all of it is read.
+
+    What is damaged leaves the store, to be sent again; while somebody else deploys here it is only said.
+    """
+    manifest = manifest_of(store, release)
+    found = objects_program.damaged(store.content, store.folder(release), manifest)
+    rotten = objects_program.rotten(store.content, manifest, {each["path"] for each in found})
+    if rotten:
+        with contextlib.suppress(Refused), locked(store.root):
+            store.guard()
+            objects_program.withdraw(store.content, rotten)
+    return found
 
 
 def manifest_of(store: Store, release: str) -> Row:
@@ -234,25 +243,48 @@ def set_current(store: Store, release: str) -> Row:
 
 
 def remove(store: Store, release: str) -> Row:
-    """Remove a release that is not current, and objects that are in no other; {"freed": bytes}."""
+    """Remove a release that is not current and that no server here has, and objects that are in no other.
+
+    {"freed": bytes}. A file that cannot be removed stays behind, out of the way; it keeps nothing else.
+    """
     with locked(store.root):
         store.guard()
         folder = store.folder(release)
         if store.current() == release:
             raise Refused(f"{release} is the current release", fix="make another one current first")
+        pid = server_of(release)
+        if pid is not None:
+            raise Refused(f"{release} is kept: process {pid} serves it", fix="it goes once that has ended")
         record = read_json(store.record(release))
-        trash = os.path.join(store.staging("removed"), release)
-        erase(trash)
+        stuck: list[OSError] = []
+        removed = store.staging("removed")
+        for name in os.listdir(removed):  # what a killed one before has left holds links to objects
+            erase(os.path.join(removed, name), stuck)
+        trash = os.path.join(removed, f"{release}.{os.urandom(8).hex()}")
         with contextlib.suppress(FileNotFoundError):
             os.rename(folder, trash)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(store.record(release))
-        freed = erase(trash)
+        freed = erase(trash, stuck)
         rows = record["manifest"]["files"] if isinstance(record, dict) else []
         for digest in {check_name(row["sha256"], "file") for row in rows}:
             path = store.content.object(digest)
             with contextlib.suppress(FileNotFoundError):
                 if os.lstat(path).st_nlink == 1:
-                    freed += erase(path)
+                    freed += erase(path, stuck)
         sync_folder(store.releases)
     return {"freed": freed}
+
+
+def server_of(release: str) -> int | None:
+    """The process on this machine whose command line names a release's folder: a server on whatever port.
+
+    One in a container is a process of this machine too; it sees the folder at another path, which ends alike.
+    """
+    named = re.compile(rb"(?:^|[/=\0])rel/" + re.escape(release).encode() + rb"(?![A-Za-z0-9._-])")
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
+                if named.search(file.read()):
+                    return int(name)
+    return None

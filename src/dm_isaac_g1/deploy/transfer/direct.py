@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from dm_isaac_g1.core.errors import DmG1Error, RemoteFailed, UsageError
+from dm_isaac_g1.core.errors import DmG1Error, RefusedError, RemoteFailed, UsageError
 from dm_isaac_g1.deploy import program
-from dm_isaac_g1.deploy.program import Conversation, NoWay
+from dm_isaac_g1.deploy.program import Conversation, Locked, NoWay
 from dm_isaac_g1.deploy.store import Missing
 from dm_isaac_g1.deploy.transfer.way import Method, Send, Tell, Trip
 from dm_isaac_g1.remote import tasks
@@ -139,5 +139,7 @@ async def let_in(trip: Trip, public: str, source: str | None, missing: Missing) 
     text = f"import sys,json,types\nd=json.loads({json.dumps(asked)!r})\n{program.RUN}\n"
     try:
         await trip.store.ask("open_door", txn=trip.txn, program=text, public=public, source=source, seconds=OPEN_S)
-    except RemoteFailed as error:
+    except Locked:
+        raise  # not another way's either
+    except (RefusedError, RemoteFailed) as error:
         raise NoWay(f"its authorized_keys cannot be written: {error.what}", where=trip.store.host.name) from error

@@ -12,12 +12,12 @@ import hashlib
 import os
 import re
 import shlex
-import stat
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from dm_isaac_g1.deploy.disk_program import Refused, check_name, locked, make_folder, write_whole
+from dm_isaac_g1.deploy.manifest_program import stamp
 
 if TYPE_CHECKING:
     from dm_isaac_g1.deploy.store_program import Store
@@ -29,6 +29,8 @@ EXPIRY = re.compile(rb'expiry-time="([0-9]{14})"')
 PUBLIC = re.compile(r"ssh-ed25519 [A-Za-z0-9+/=]{40,120}")
 ADDRESS = re.compile(r"[0-9A-Fa-f.:]{3,45}")
 LARGEST = 4 << 20
+#: Times that a file which somebody else changes meanwhile is begun anew with.
+TRIES = 20
 
 
 def open_door(store: Store, txn: str, program: str, public: str, source: str | None, seconds: float) -> dict[str, Any]:
@@ -61,25 +63,54 @@ def mark(store: Store) -> str:
     return hashlib.sha256(os.path.realpath(store.root).encode()).hexdigest()[:12]
 
 
+class ChangedMeanwhile(Exception):
+    """Somebody else (an editor, ssh-copy-id) wrote to the file after it was read. They know no lock of ours."""
+
+
 def change(store: Store, line: str) -> None:
-    """Our old lines go, `line` comes; all others stay as they are, byte by byte."""
+    """Our old lines go, `line` comes; all others stay as they are, byte by byte, as do the file's owner and mode."""
     path = os.path.realpath(os.path.expanduser(FILE))
     if line:
         make_folder(os.path.dirname(path), 0o700)
     elif not os.path.exists(path):
         return
     with locked(os.path.dirname(path)):
-        before, mode = b"", 0o600
-        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-            before, mode = file.read(LARGEST + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if len(before) > LARGEST:
-            raise Refused(f"{path} is larger than any that was made by hand")
-        kept = b"".join(each for each in before.splitlines(keepends=True) if not gone(each, mark(store).encode()))
-        if line and kept and not kept.endswith(b"\n"):
-            kept += b"\n"
-        after = kept + line.encode()
-        if after != before:
-            write_whole(path, after, mode)
+        for name in os.listdir(os.path.dirname(path)):
+            if re.fullmatch(re.escape(os.path.basename(path)) + r"\.new-[0-9a-f]{16}", name):
+                os.unlink(os.path.join(os.path.dirname(path), name))  # a program that was killed has left it
+        for _ in range(TRIES):
+            with contextlib.suppress(ChangedMeanwhile):
+                rewrite(path, mark(store).encode(), line.encode())
+                return
+    raise Refused(f"{path} is being written to all the time")
+
+
+def rewrite(path: str, store: bytes, line: bytes) -> None:
+    """Raises ChangedMeanwhile where it is not the same file any more once the new one is to take its place."""
+    before, found = b"", None
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        found = os.fstat(file.fileno())
+        before = file.read(LARGEST + 1)
+    if len(before) > LARGEST:
+        raise Refused(f"{path} is larger than any that was made by hand")
+    kept = b"".join(each for each in before.splitlines(keepends=True) if not gone(each, store))
+    if line and kept and not kept.endswith(b"\n"):
+        kept += b"\n"
+    if kept + line == before:
+        return
+
+    def ready() -> None:
+        now = None
+        with contextlib.suppress(FileNotFoundError):
+            now = os.stat(path)
+        if stamped(now) != stamped(found):
+            raise ChangedMeanwhile
+
+    write_whole(path, kept + line, 0o600, like=found, ready=ready)
+
+
+def stamped(found: os.stat_result | None) -> str | None:
+    return None if found is None else stamp(found)
 
 
 def gone(line: bytes, store: bytes) -> bool:

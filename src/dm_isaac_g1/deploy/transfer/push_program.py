@@ -194,7 +194,7 @@ def watch(ssh: subprocess.Popen[bytes], private: str) -> None:
 
 def private_folder() -> str:
     """A folder that only we may enter; those of programs that were killed are removed."""
-    base = next(each for each in BASES if os.access(each, os.W_OK) or each == BASES[-1])
+    base = os.path.realpath(next(each for each in BASES if os.access(each, os.W_OK) or each == BASES[-1]))
     for name in os.listdir(base):
         pid = name[len(PREFIX) :].partition("-")[0]
         if name.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
