@@ -6,7 +6,9 @@ SVT-AV1, run by root, gives its threads and its caller's SCHED_FIFO (Source/Lib/
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +31,22 @@ def ordinary_threads() -> Iterator[Callable[[], None]]:
                     os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
                 except OSError:  # it has ended
                     continue
+        if threading.get_native_id() not in before:
+            _calm_in_libc()
 
     try:
         yield calm
     finally:
         calm()
+
+
+def _calm_in_libc() -> None:
+    """glibc remembers what this thread was made, and who asks it passes that on: libzmq gives it to its own threads."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "pthread_setschedparam"):
+        return
+    ordinary = ctypes.c_int(0)  # struct sched_param: its one field that matters here, sched_priority
+    libc.pthread_setschedparam(ctypes.c_ulong(threading.get_ident()), os.SCHED_OTHER, ctypes.byref(ordinary))
 
 
 def _real_time() -> tuple[int, ...]:
