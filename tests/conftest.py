@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dm_isaac_g1.core import redact
 from required import require_dockerd, require_sshd
 
 #: Variables of the user that would reach into a test.
@@ -47,6 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A HOME, XDG folders and a working folder of the test's own; none of the user's variables."""
+    # Secrets that a test makes known are taken out of no other test's texts.
+    monkeypatch.setattr(redact, "_values", set(redact._values))
+    monkeypatch.setattr(redact, "_known", redact._known)
     home = tmp_path_factory.mktemp("home")
     work = home / "work"
     work.mkdir()
