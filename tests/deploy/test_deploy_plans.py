@@ -133,6 +133,20 @@ def test_the_same_release_that_serves_already_is_no_deploy_but_a_dead_one_is_sta
     assert not plan.plan_deploy(facts(current=same, current_ok=False)).serves
 
 
+def test_the_same_files_for_another_embodiment_are_a_deploy() -> None:
+    told = facts(
+        release=release("new", embodiment="UNITREE_G1"), current=release("new", embodiment="GR1"), current_ok=True
+    )
+    made = plan.plan_deploy(told)
+    assert not made.serves
+    assert "replaces   its own server, for GR1" in plan.lines(made)
+
+
+def test_that_a_server_does_not_answer_and_is_started_anew_is_said() -> None:
+    made = plan.plan_deploy(facts(current=release("new"), current_ok=False))
+    assert any("its server does not answer: it is started anew" in each for each in made.warnings)
+
+
 def test_a_foreign_server_and_a_cut_off_deploy_are_said() -> None:
     cut = Unfinished(id="t", step="copy", release="lost", by="ann", began=0.0, lease=0.0)
     made = plan.plan_deploy(facts(foreign="container groot-server with /models/base", unfinished=cut))

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sites import NEW, OLD, Faults, Killed, Memory, World, begun
 
+from dm_isaac_g1.actions.deploy import after
+from dm_isaac_g1.core.deployments import Release
 from dm_isaac_g1.core.errors import HostUnreachable
 from dm_isaac_g1.core.events import Progress
 from dm_isaac_g1.deploy import record as records
@@ -252,3 +254,21 @@ def test_what_cannot_be_tidied_up_is_said_and_the_deploy_is_done() -> None:
     ended = asyncio.run(carry_out(Memory(world, Faults(tidying_fails=True)), begun(), told.append))
     assert (ended.entry.outcome, world.record, ended.warnings) == ("done", None, ("old-2: Permission denied",))
     assert any("not tidied up: old-2: Permission denied" in each.text for each in told)
+
+
+@pytest.mark.parametrize(
+    ("faults", "previous"),
+    [(Faults(), OLD), (Faults(revive_fails=True), None)],
+)
+def test_the_next_deploy_expects_what_ending_the_last_one_put_into_service(
+    faults: Faults, previous: Release | None
+) -> None:
+    """The host was rebooted: when the next one was planned, nothing served."""
+    world = World()
+    with pytest.raises(Killed):
+        run(world, begun(), Faults(die_at=4))
+    world.serving = None
+    last = run(world, found(world), faults, away=True)
+    following = after(last, begun(id="20260101T000001-abcdef", previous=None, first=True))
+    assert (following.previous, following.first) == (previous, previous is None)
+    assert world.serving == (previous.id if previous else None)

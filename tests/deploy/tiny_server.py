@@ -1,7 +1,9 @@
 """A policy server of a few lines that can be told to misbehave, by behave.json in the model's folder.
 
-    {"load_s": 0.3, "act": "good" | "nan" | "shape" | "dtype" | "names" | "error" | "hang" | "deaf" | "exit" | "crash"}
+    {"load_s": 0.3, "act": "good" | "nan" | "shape" | "dtype" | "names" | "error" | "hang" | "deaf" | "exit" | "crash",
+     "deaf_if": FILE}
 
+With `deaf_if`, it never answers a request that comes while that file exists, nor any after it.
 Its command is ours to make: `tiny_server.py --model FOLDER --port N --bind A`.
 """
 
@@ -44,7 +46,7 @@ def main() -> None:
     while True:
         request = unpack(socket.recv())
         endpoint = request.get("endpoint", "get_action")
-        if act == "deaf" and endpoint != "nothing":
+        if (act == "deaf" and endpoint != "nothing") or os.path.exists(how.get("deaf_if", "")):
             time.sleep(3600)
         if endpoint == "get_action" and act == "hang":
             time.sleep(3600)

@@ -227,6 +227,25 @@ async def test_a_model_of_the_hub_comes_through_this_machine(
     assert not (spark.models / "current" / "optimizer.pt").exists()
 
 
+async def test_a_server_that_hangs_is_started_anew_by_deploying_its_release_again(spark: Fleet, tmp_path: Path) -> None:
+    async def serves() -> bool:
+        ((*_, said),) = await perform(spark, "deploy.start", {"checkpoint": "hangs/checkpoint-100", "dry_run": True})
+        return bool(said.data["plan"]["serves"])  # type: ignore[attr-defined]
+
+    deaf = tmp_path / "deaf"
+    what = spark.model("hangs", value=8.0, load_s=0.0, deaf_if=str(deaf))
+    await asyncio.to_thread(spark.deploy, what)
+    (hung,) = spark.servers()
+    assert await serves()
+    deaf.touch()
+    assert not await serves()
+    deaf.unlink()
+    entry = (await asyncio.to_thread(spark.deploy, what))["data"]["entry"]
+    assert (entry["outcome"], entry["release"]) == ("done", entry["previous"])
+    (server,) = spark.servers()
+    assert server != hung and await serves()
+
+
 def test_two_deploys_at_once_one_is_refused_and_the_other_ends(spark: Fleet) -> None:
     """The one that ends is of a model that lies there already: nothing is sent."""
     lies(spark, "second", 2.0)

@@ -131,10 +131,7 @@ async def _carried_out(ctx: Context, gathered: Gathered, planned: DeployPlan, ch
         async with deploying.lease(ctx, there, txn, gathered.state) as held:
             last = await _end_the_last_one(ctx, there, held, tell)
             site = HostSite(there, held, chosen.host, manifest=gathered.manifest)
-            now = begun
-            if last is not None and last.entry.outcome == "done":
-                now = replace(begun, previous=last.record.release, first=False)
-            return await deploying.carry_out(site, there, now, tell)
+            return await deploying.carry_out(site, there, after(last, begun), tell)
 
     carrying = deploying.Telling(work)
     async with aclosing(carrying.events()) as telling:  # type: ignore[type-var]
@@ -204,6 +201,17 @@ def _record(ctx: Context, gathered: Gathered, planned: DeployPlan, chosen: Chose
         source=chosen.source,
         beside=planned.beside,
     )
+
+
+def after(last: Ended | None, begun: Record) -> Record:
+    """The record of a deploy that begins after another was ended: it may have put something into service."""
+    if last is None or last.record.lost:
+        return begun
+    if last.entry.outcome == "done":
+        return replace(begun, previous=last.record.release, first=False)
+    if begun.first and last.record.previous is not None:  # the host was rebooted, and what served is started again
+        return replace(begun, previous=last.record.previous, first=False)
+    return begun
 
 
 async def _end_the_last_one(ctx: Context, there: Place, held: Lease, tell: Tell) -> Ended | None:

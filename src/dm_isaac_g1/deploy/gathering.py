@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dm_isaac_g1.core.deployments import Release, Unfinished
-from dm_isaac_g1.core.errors import DmG1Error, HostUnreachable
+from dm_isaac_g1.core.errors import AuthFailed, DmG1Error, HostUnreachable, HostUntrusted
 from dm_isaac_g1.deploy import lease, preflight, record
 from dm_isaac_g1.deploy.manifest import Manifest, manifest_of
 from dm_isaac_g1.deploy.record import Record, Source
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dm_isaac_g1.remote.around import Around
     from dm_isaac_g1.remote.host import Host
 
+#: So many pings are waited for, a second each, behind the robot's get_action, before a server has hung.
+PINGS = 3
 #: Hashed so far, and of how many bytes.
 Told = Callable[[int, int], None]
 
@@ -102,7 +104,7 @@ async def gather(
         model=model,
         release=release,
         current=current,
-        current_ok=served is not None and served.state == "serving",
+        current_ok=served is not None and preflight.again(current, release) and await _answers(there, served),
         foreign=None if served is None or current is not None else _foreign(served),
         method="relay" if source_host is None else "copy",
         to_send=missing.bytes,
@@ -122,6 +124,28 @@ async def gather(
 async def now(there: Place) -> tuple[StoreState, Served | None, Around]:
     """What lies there, what serves, and what is around the port."""
     return await asyncio.gather(there.store.look(), there.runtime.current(), there.runtime.around())
+
+
+async def _answers(there: Place, served: Served) -> bool:
+    """Whether a server of ours answers a ping: one that hung listens all the same. Raises HostUnreachable."""
+    from dm_isaac_g1.deploy import asking, health
+
+    if served.state != "serving":
+        return False
+
+    async def pinged(address: str, token: str | None) -> bool:
+        for _ in range(PINGS):
+            found, _ = await health.watch(address, token=token)
+            if found.passed != "greeting" or found.problem is not None:
+                break
+        return found.ok
+
+    try:
+        return await asking.ask(there, served, pinged)
+    except (HostUnreachable, HostUntrusted, AuthFailed):
+        raise
+    except DmG1Error:
+        return False
 
 
 def serving(state: StoreState, served: Served | None) -> Release | None:

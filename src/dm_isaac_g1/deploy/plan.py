@@ -52,7 +52,8 @@ def plan_deploy(facts: Facts) -> DeployPlan:
 
 
 def _serves(facts: Facts) -> bool:
-    return facts.current is not None and facts.current.id == facts.release.id and facts.current_ok
+    """Whether a deploy would change nothing: the same files for the same embodiment, by a server that answers."""
+    return preflight.again(facts.current, facts.release) and facts.current_ok
 
 
 def _seconds(facts: Facts, load: float | None, *, beside: bool) -> float | None:
@@ -89,6 +90,8 @@ def _warnings(facts: Facts, *, beside: bool, needs: int) -> tuple[str, ...]:
             else "no candidate is wanted"
         )
         found.append(f"the old server is stopped before the new one has answered: {why}")
+    if preflight.again(facts.current, facts.release) and not facts.current_ok:
+        found.append(f"{facts.release.id} is there already, but its server does not answer: it is started anew")
     if facts.memory_free is None:
         found.append(f"{facts.host} does not say how much memory is free; the server needs {size(needs)}")
     if facts.foreign is not None:
@@ -102,6 +105,8 @@ def lines(plan: DeployPlan) -> tuple[str, ...]:
     kept = "nothing of ours serves there now"
     if plan.serves:
         kept = f"{release.id} serves there already"
+    elif plan.replaces is not None and plan.replaces.id == release.id:
+        kept = "its own server" + (f", for {plan.replaces.embodiment}" if plan.replaces.embodiment else "")
     elif plan.replaces is not None:
         kept = f"{plan.replaces.id}, which stays there for a rollback"
     elif plan.foreign is not None:

@@ -32,7 +32,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelFacts
     #: As it will lie on the host.
     release: Release
-    #: What serves now, if a deploy put it there; and how its server is.
+    #: What serves now, if a deploy put it there; and, where it is the release itself, whether its server answers.
     current: Release | None = None
     current_ok: bool = False
     #: Something else serves, which would be replaced: "container groot-server with /models/base".
@@ -105,6 +105,11 @@ CHECKS: tuple[Callable[[Facts], list[str]], ...] = (
     _memory,
     _lock,
 )
+
+
+def again(current: Release | None, release: Release) -> bool:
+    """Whether that very release is the one in service. The same files may serve for another embodiment."""
+    return current is not None and (current.id, current.embodiment) == (release.id, release.embodiment)
 
 
 def freed(facts: Facts) -> int:
