@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sites import NEW, OLD, Faults, Killed, Memory, World, begun
 
-from dm_isaac_g1.actions.deploy import after
+from dm_isaac_g1.actions import deploy
 from dm_isaac_g1.core.deployments import Release
 from dm_isaac_g1.core.errors import HostUnreachable
 from dm_isaac_g1.core.events import Progress
@@ -269,6 +269,6 @@ def test_the_next_deploy_expects_what_ending_the_last_one_put_into_service(
         run(world, begun(), Faults(die_at=4))
     world.serving = None
     last = run(world, found(world), faults, away=True)
-    following = after(last, begun(id="20260101T000001-abcdef", previous=None, first=True))
+    following = deploy.after(last, begun(id="20260101T000001-abcdef", previous=None, first=True))
     assert (following.previous, following.first) == (previous, previous is None)
     assert world.serving == (previous.id if previous else None)
