@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,11 +21,13 @@ from serving import SERVER, SPEC, Robot, launch, release
 
 from dm_isaac_g1.core import profile
 from dm_isaac_g1.core.errors import RefusedError
-from dm_isaac_g1.deploy import health
+from dm_isaac_g1.deploy import asking, health
+from dm_isaac_g1.deploy.gathering import Place
 from dm_isaac_g1.deploy.runtimes import choose, mounts
 from dm_isaac_g1.deploy.runtimes.container import ContainerRuntime
 from dm_isaac_g1.deploy.runtimes.process import ProcessRuntime
 from dm_isaac_g1.deploy.runtimes.served import Served
+from dm_isaac_g1.deploy.store import Store
 from dm_isaac_g1.remote.host import Host, open_host
 from required import require_sshd
 
@@ -170,6 +173,24 @@ async def test_a_bad_candidate_costs_no_request(
         await asyncio.sleep(0.2)
     assert robot.failures == 0
     assert engine.inspect(f"groot-{port}")["Id"] == before["Id"]
+
+
+async def test_a_stranger_on_the_candidates_port_is_not_taken_for_the_candidate(
+    host: Host, runtime: ContainerRuntime, models: Path, start: Start, tmp_path: Path
+) -> None:
+    start(release(models, "one", load_s=0.0).id)
+    there = Place(host, runtime, Store(host, str(models)))
+    for name, load_s, strange in (("quick", 0.0, False), ("slow", 60.0, True)):
+        candidate = await runtime.start_candidate(launch(release(models, name, load_s=load_s), f"txn-{name}"))
+        stranger = socket.create_server(("127.0.0.1", candidate.port)) if strange else contextlib.nullcontext()
+        with stranger:
+            found = await asking.taken(there, candidate)
+            if not strange:
+                assert (await tried(host, candidate)).ok and found is None
+                found = await asking.taken(there, candidate)
+        assert (found is not None) == strange, found
+        assert not strange or f"pid {os.getpid()}" in (found or "")
+        await runtime.drop_candidate(f"txn-{name}")
 
 
 async def test_a_container_that_does_not_come_up_gives_its_place_back_and_says_why(
