@@ -331,7 +331,9 @@ async def read_on_host(files: Files, path: str) -> ModelFacts:
     top = str(PurePosixPath(path))
     there = await files.stat(top)
     if there is None or there.kind != "dir":
-        raise UsageError("no such model folder", where=path, fix="name a checkpoint's folder")
+        # A list of checkpoints is old news while a training rotates them.
+        fix = "name a checkpoint's folder; of a run that goes on a newer one, for it removes its oldest"
+        raise UsageError("no such model folder", where=path, fix=fix)
     rows: Iterable[Found] = await files.find(top, "*", depth=1)
     found = {
         each.path.removeprefix(top).lstrip("/"): each.size
