@@ -56,6 +56,19 @@ class ByEngine:
     async def last_words(self, id: str) -> str:
         return await self._engine.logs(id)
 
+    async def current(self) -> Served | None:
+        container = await self._find()
+        if container is None or not (container.get("State") or {}).get("Running"):
+            return await self._foreign() or (None if container is None else self._served(container))
+        return await self._listens(self._served(container))
+
+    async def _find(self) -> Json | None:
+        """The container that serves, or should; None: there is none."""
+        raise NotImplementedError
+
+    def _served(self, container: Json) -> Served:
+        raise NotImplementedError
+
     async def candidate(self, txn: str) -> Served | None:
         found = await self._engine.named({TXN: txn, ROLE: "candidate"})
         if not found:

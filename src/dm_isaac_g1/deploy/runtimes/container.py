@@ -71,12 +71,6 @@ class ContainerRuntime(ByEngine):
         inside = (pid, self._inner(container)) if container and isinstance(pid, int) and pid and not on_host else None
         return await around(self._host.host_runtime, self._port, inside=inside)
 
-    async def current(self) -> Served | None:
-        container = await self._find()
-        if container is None or not (container.get("State") or {}).get("Running"):
-            return await self._foreign() or (None if container is None else self._served(container))
-        return await self._listens(self._served(container))
-
     async def start_candidate(self, launch: Launch) -> Served:
         known = await self.candidate(launch.txn)
         if known is not None and known.state != "down":

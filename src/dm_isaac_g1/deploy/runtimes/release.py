@@ -33,17 +33,11 @@ class ReleaseRuntime(ByEngine):
 
     async def check(self, launch: Launch) -> tuple[str, ...]:
         problems = await self._image_problems(self._image)
-        if await self._main() is None:
+        if await self._find() is None:
             foreign = await self._foreign()
             if foreign is not None:
                 problems.append(f"port {self._port} belongs to {foreign.title}, which no deploy put there")
         return tuple(problems)
-
-    async def current(self) -> Served | None:
-        container = await self._main()
-        if container is None or not (container.get("State") or {}).get("Running"):
-            return await self._foreign() or (None if container is None else self._served(container))
-        return await self._listens(self._served(container))
 
     async def start_candidate(self, launch: Launch) -> Served:
         known = await self.candidate(launch.txn)
@@ -68,7 +62,7 @@ class ReleaseRuntime(ByEngine):
             await self._engine.remove(str(each.get("Id")))
 
     async def _plan(self, launch: Launch) -> dict[str, Any]:
-        old = await self._main()
+        old = await self._find()
         name = check_name(f"dm-g1-{launch.release.id}-{launch.txn}"[:128], "container")
         own = str((old or {}).get("Name") or "").lstrip("/")
         body = await self._body(launch, self._port)
@@ -116,7 +110,7 @@ class ReleaseRuntime(ByEngine):
         found = await self._engine.named({ROLE: "main", PORT: str(self._port)})
         return sorted(found, key=lambda each: each.get("Created") or 0, reverse=True)
 
-    async def _main(self) -> Json | None:
+    async def _find(self) -> Json | None:
         """The one that serves; else the last that did."""
         found = await self._all()
         chosen = next((each for each in found if each.get("State") == "running"), found[0] if found else None)

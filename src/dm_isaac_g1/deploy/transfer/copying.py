@@ -128,11 +128,8 @@ class Copying:
         store, trip = self._trip.store, self._trip
         try:
             return await store.prepare(trip.txn, trip.manifest)
-        except HostUnreachable as lost:
-            try:
-                await store.host.ready(BACK_WITHIN_S)
-            except TimeoutError:
-                raise lost from None
+        except HostUnreachable:
+            await store.host.ready(BACK_WITHIN_S)
             return await store.prepare(trip.txn, trip.manifest)
 
     def _told(self, now: int, method: Method) -> None:
