@@ -338,7 +338,7 @@ LIES = [
 ]
 
 
-def impostor(lines: str = "[]", then: str = "time.sleep(1000)") -> str:
+def impostor(lines: str = "[]", then: str = "sys.stdin.buffer.read()") -> str:
     """A python3 that answers as an agent would, and then with `lines` (an expression)."""
     body = (
         "import json,sys,time,zlib\n"
